@@ -1,0 +1,1 @@
+"""One module per thing a person runs: `python -m experiments.NAME --help`."""

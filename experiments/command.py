@@ -1,0 +1,17 @@
+"""How every command here ends: 0, or 2 with one sentence when the user's input is at fault."""
+
+import sys
+from collections.abc import Callable
+
+from pose_regression.errors import PoseError
+
+
+def run(main: Callable[[], int | None]) -> None:
+    """Call `main` and exit: its return value (None is 0), 2 for a `PoseError`, 130 for Ctrl-C."""
+    try:
+        sys.exit(main() or 0)
+    except PoseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)

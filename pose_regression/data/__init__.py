@@ -1,0 +1,1 @@
+"""From annotation files to batches: `Sample` -> one affine -> image and targets."""

@@ -1,0 +1,35 @@
+"""`Sample`: one annotated person, the same whatever data set it came from."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """One person in one image.
+
+    Coordinates are pixels of the image file, x right, y down; pixel i covers [i, i+1), as in the authors' code.
+    """
+
+    image: str
+    """Path of the image file."""
+    center: np.ndarray
+    """(2,) float64, centre of the square crop in pixels."""
+    side: float
+    """Side of the square crop in pixels, before augmentation."""
+    joints: np.ndarray
+    """(J, 2) float64 pixels in the skeleton's order; NaN where this person's joint is not annotated."""
+    supervised: np.ndarray
+    """(J,) bool: False for joints that the data set never annotates (LSP has no pelvis and no thorax)."""
+    head_size: float = field(default=float("nan"))
+    """The unit of PCKh in pixels: 0.6 times the diagonal of MPII's head box; NaN where there is none."""
+    image_index: int = -1
+    """0-based index of the image in the annotation file."""
+    person: int = -1
+    """0-based index of the person within the image's annotation."""
+
+    @property
+    def present(self) -> np.ndarray:
+        """(J,) bool: joints with an annotated position."""
+        return np.isfinite(self.joints).all(axis=-1)

@@ -1,0 +1,38 @@
+"""Files that are whole or absent: written to a temporary name, fsynced, renamed."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pose_regression.errors import PoseError
+
+
+@contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; when the block ends well, fsync it and rename it to `path`.
+
+    When the block fails, or the process dies, `path` keeps its old content. The temporary name is
+    `.NAME.tmp-PID` followed by the suffix of `path`, since some writers choose the format by suffix.
+    An `OSError` (no space, no permission) becomes a `PoseError` naming `path`.
+    """
+    path = Path(path)
+    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        _fsync(temporary)
+        os.replace(temporary, path)
+        _fsync(path.parent)
+    except OSError as error:
+        raise PoseError(f"{path} could not be written: {error.strerror or error}.") from error
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,114 @@
+"""Joint names, orders, flip pairs and limbs: the only place that knows which index is which joint."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from pose_regression.errors import PoseError
+
+
+@dataclass(frozen=True)
+class Skeleton:
+    """An ordered set of named joints and the limbs that connect them.
+
+    A joint whose name begins with `left_` is mirrored by the one that begins with `right_`, and the other way
+    round; every other joint is its own mirror image.
+    """
+
+    names: tuple[str, ...]
+    limbs: tuple[tuple[str, str], ...] = ()
+
+    def __post_init__(self) -> None:
+        if len(set(self.names)) != len(self.names):
+            raise PoseError(f"Joint names must be unique. Received: names={self.names}")
+        for limb in self.limbs:
+            for name in limb:
+                self.index(name)
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    def index(self, name: str) -> int:
+        """Position of the joint `name`; `PoseError` if there is none."""
+        if name not in self.names:
+            raise PoseError(f"No joint is called {name!r}; the joints are {', '.join(self.names)}.")
+        return self.names.index(name)
+
+    @cached_property
+    def flip(self) -> tuple[int, ...]:
+        """Permutation (J,): the joint that takes each joint's place in a mirrored image."""
+        return tuple(self.names.index(m) if (m := mirrored(n)) in self.names else i for i, n in enumerate(self.names))
+
+    @cached_property
+    def limb_indices(self) -> tuple[tuple[int, int], ...]:
+        """The limbs as pairs of joint indices."""
+        return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
+
+
+def mirrored(name: str) -> str:
+    """`left_knee` for `right_knee` and the reverse; a joint without a side is its own mirror image."""
+    if name.startswith("right_"):
+        return "left_" + name.removeprefix("right_")
+    if name.startswith("left_"):
+        return "right_" + name.removeprefix("left_")
+    return name
+
+
+def reorder(values: np.ndarray, source: Skeleton, target: Skeleton, axis: int = -2) -> np.ndarray:
+    """Rearrange `axis` of `values` from the order of `source` to that of `target`, by joint name.
+
+    Joints that `source` lacks become NaN (False for a bool array).
+    """
+    if values.shape[axis] != len(source):
+        raise PoseError(f"Expected {len(source)} joints on axis {axis}. Received: values.shape={values.shape}")
+    values = np.moveaxis(values, axis, 0)
+    result = np.full((len(target), *values.shape[1:]), False if values.dtype == bool else np.nan, values.dtype)
+    for i, name in enumerate(target.names):
+        if name in source.names:
+            result[i] = values[source.names.index(name)]
+    return np.moveaxis(result, 0, axis)
+
+
+# The network's order: the published weights and the authors' code use it ("PA16J").
+PA16J = Skeleton(
+    names=(
+        "pelvis", "thorax", "neck", "head",
+        "right_shoulder", "left_shoulder", "right_elbow", "left_elbow", "right_wrist", "left_wrist",
+        "right_hip", "left_hip", "right_knee", "left_knee", "right_ankle", "left_ankle",
+    ),
+    limbs=(
+        ("pelvis", "thorax"), ("thorax", "neck"), ("neck", "head"),
+        ("thorax", "right_shoulder"), ("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist"),
+        ("thorax", "left_shoulder"), ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
+        ("pelvis", "right_hip"), ("right_hip", "right_knee"), ("right_knee", "right_ankle"),
+        ("pelvis", "left_hip"), ("left_hip", "left_knee"), ("left_knee", "left_ankle"),
+    ),
+)  # fmt: skip
+
+# MPII's joint ids 0-15.
+MPII = Skeleton(
+    names=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+        "pelvis", "thorax", "neck", "head",
+        "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+    ),
+    limbs=PA16J.limbs,
+)  # fmt: skip
+
+# The 14 joints of LSP and LSPET; "head" is the top of the head, as in MPII.
+LSP = Skeleton(
+    names=(
+        "right_ankle", "right_knee", "right_hip", "left_hip", "left_knee", "left_ankle",
+        "right_wrist", "right_elbow", "right_shoulder", "left_shoulder", "left_elbow", "left_wrist",
+        "neck", "head",
+    ),
+    limbs=(
+        ("neck", "head"), ("right_shoulder", "left_shoulder"), ("right_hip", "left_hip"),
+        ("right_shoulder", "right_hip"), ("left_shoulder", "left_hip"),
+        ("right_shoulder", "right_elbow"), ("right_elbow", "right_wrist"),
+        ("left_shoulder", "left_elbow"), ("left_elbow", "left_wrist"),
+        ("right_hip", "right_knee"), ("right_knee", "right_ankle"),
+        ("left_hip", "left_knee"), ("left_knee", "left_ankle"),
+    ),
+)  # fmt: skip

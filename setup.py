@@ -1,0 +1,21 @@
+"""Packaging of pose_regression. `experiments` is not installed: it runs from a clone."""
+
+from setuptools import find_packages, setup
+
+setup(
+    name="pose-regression",
+    version="0.1.0",
+    description="Human pose regression with soft-argmax and context maps (Luvizon et al. 2019), in Keras 3",
+    license="MIT",
+    packages=find_packages(include=["pose_regression*"]),
+    python_requires=">=3.11,<3.14",
+    install_requires=[
+        "keras>=3.15", "tensorflow>=2.20", "numpy>=1.26", "scipy>=1.13", "h5py>=3.11", "pillow>=11", "matplotlib>=3.9"
+    ],
+    extras_require={
+        "gpu": ["tensorflow[and-cuda]>=2.20"],
+        "export": ["onnxruntime>=1.20", "tf2onnx>=1.16", "openvino>=2025.0", "ai-edge-litert>=1.0"],
+        "test": ["pytest>=8", "jax>=0.5"],
+        "dev": ["ruff>=0.9", "mypy>=1.14", "pre-commit>=4"],
+    },
+)
