@@ -5,8 +5,7 @@ seed, the epoch and the sample's index alone, so neither the number of workers n
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, fields
 
 import numpy as np
 
@@ -41,7 +40,8 @@ AUTHORS = Augmentation(discrete=True)
 NONE = Augmentation(rotation=0.0, zoom=(1.0, 1.0), flip=0.0, gamma=(1.0, 1.0))
 
 
-class Plan(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Plan:
     """One pass over N samples of J joints, in the order of training. Every field is an array with N rows."""
 
     index: np.ndarray
@@ -56,6 +56,13 @@ class Plan(NamedTuple):
     """(N, J, 2) float32 [target, weight]."""
     gamma: np.ndarray
     """(N, 3) float32 exponents of red, green, blue."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __getitem__(self, rows: slice | np.ndarray) -> "Plan":
+        """The plan of some of the rows."""
+        return Plan(*(getattr(self, field.name)[rows] for field in fields(self)))
 
 
 def plan_epoch(
@@ -115,10 +122,7 @@ def plan_epoch(
         probability=np.stack([present, supervised], axis=-1).astype(np.float32),
         gamma=gamma.astype(np.float32),
     )
-    if shuffle:
-        order = np.random.default_rng([seed, epoch, 1]).permutation(len(samples))
-        plan = Plan(*(values[order] for values in plan))
-    return plan
+    return plan[np.random.default_rng([seed, epoch, 1]).permutation(len(samples))] if shuffle else plan
 
 
 def _joints(samples: Sequence[Sample], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:

@@ -1,25 +1,30 @@
 """From a plan to batches: tf.data reads, crops and colours; nothing here is random."""
 
+import hashlib
 import logging
 import os
 import struct
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
-from pose_regression.data.augment import Plan
+from pose_regression.data.augment import PAPER, Augmentation, Plan
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.files import atomic_path
 
 _LOG = logging.getLogger(__name__)
 # Decoded, 100 million pixels take 300 MB; MPII's largest image has 2.
 _MAX_PIXELS = 100_000_000
 # Denominators at which libjpeg can decode to a smaller image.
 _RATIOS = (1, 2, 4, 8)
+_RESIZE_SIGNATURE = [([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.float32)]
 
 
 def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
@@ -44,7 +49,7 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
     corners = (inverse @ corners)[:2]
     # The area scale is exact for a rotation and a scale; both are what `crop_affine` makes.
     shrink = tf.sqrt(tf.abs(tf.linalg.det(inverse[:2, :2]))) / size
-    level = tf.reduce_sum(tf.cast(shrink >= tf.constant(_RATIOS[1:], tf.float64), tf.int32))
+    level = _level(shrink)
     ratio = tf.bitwise.left_shift(1, level)
     low = tf.cast(tf.floor(tf.reduce_min(corners, axis=1)), tf.int32)
     high = tf.cast(tf.math.ceil(tf.reduce_max(corners, axis=1)), tf.int32)
@@ -69,6 +74,31 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
 def normalize(pixels: tf.Tensor) -> tf.Tensor:
     """[0, 255] -> the network's [-1, 1]."""
     return tf.cast(pixels, tf.float32) * (2 / 255) - 1
+
+
+def _resize(encoded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """The rectangle of `extent` (w, h) pixels whose corner is `low` in the image shrunk by `scale`, as a JPEG."""
+    level = _level(1 / tf.cast(scale, tf.float64))
+    ratio = tf.bitwise.left_shift(1, level)
+    high = low + tf.cast(tf.math.ceil(tf.cast(extent, tf.float32) / scale), tf.int32)
+    pixels, origin = _decode(encoded, low, high, level, ratio)
+    scale = scale * tf.cast(ratio, tf.float32)
+    shift = tf.cast(origin - low, tf.float32) / tf.cast(ratio, tf.float32) * scale
+    pixels = tf.raw_ops.ScaleAndTranslate(
+        images=pixels[None],
+        size=extent[::-1],
+        scale=[scale, scale],
+        translation=shift[::-1],
+        kernel_type="triangle",
+        antialias=True,
+    )[0]
+    pixels = tf.cast(tf.clip_by_value(tf.round(pixels), 0, 255), tf.uint8)
+    return tf.io.encode_jpeg(pixels, quality=95)
+
+
+def _level(shrink: tf.Tensor) -> tf.Tensor:
+    """Which of `_RATIOS` is the largest that does not exceed `shrink`; the first if none."""
+    return tf.reduce_sum(tf.cast(shrink >= tf.constant(_RATIOS[1:], shrink.dtype), tf.int32))
 
 
 def _decode(
@@ -136,7 +166,7 @@ def training_dataset(
         pixels = tf.exp(tf.math.log(pixels) * gamma) * 255
         return normalize(pixels), {"pose": pose, "probability": probability}
 
-    rest = Plan(*(values[first_batch * batch_size :] for values in plan))
+    rest = plan[first_batch * batch_size :]
     dataset = tf.data.Dataset.from_tensor_slices((rest.image, rest.affine, rest.gamma, rest.pose, rest.probability))
     dataset = dataset.map(load, num_parallel_calls=workers, deterministic=True)
     return dataset.batch(batch_size, drop_remainder=True).prefetch(2).with_options(_options())
@@ -244,3 +274,73 @@ def without_broken(samples: Sequence[Sample]) -> list[Sample]:
     if broken:
         _LOG.warning("%d of %d images are broken and were skipped.", len(broken), len(images))
     return [sample for sample in samples if sample.image not in broken]
+
+
+def prepare_crops(
+    samples: Sequence[Sample], directory: str | Path, *, augmentation: Augmentation = PAPER, size: int = 448
+) -> list[Sample]:
+    """Cut once what training can ever see of each sample, so that every epoch decodes small images.
+
+    Each prepared image is the upright square that holds every window of `augmentation`, as far as it lies within the
+    image, shrunk (anti-aliased) so that the square's side is at most `size`, as a JPEG of quality 95. Its name is a
+    hash of all that it was made from, so a later call makes only what is missing and never takes a stale one.
+
+    Args:
+        samples: samples whose images can be read (`without_broken`).
+        directory: where the prepared images are kept.
+        augmentation: the ranges that training will draw from.
+        size: largest side in pixels. With the default, a 256-pixel crop shows the person at 0.96 of its own
+            resolution at zoom 1 and is magnified 1.5 times at zoom 0.7; small images are never magnified here.
+
+    Returns:
+        The samples in the same order, with image, center, side, joints and head_size in prepared pixels.
+
+    Raises:
+        PoseError: an image that cannot be read, or a directory that cannot be written.
+    """
+    angle = np.deg2rad(min(augmentation.rotation, 45.0))
+    reach = max(augmentation.zoom) * (np.cos(angle) + np.sin(angle)) + 2 * augmentation.translation
+    prepared: list[Sample] = []
+    missing: dict[Path, tuple[str, np.ndarray, np.ndarray, float]] = {}
+    for sample in samples:
+        try:
+            status = os.stat(sample.image)
+            with Image.open(sample.image) as image:
+                width_height = np.array(image.size)
+        except OSError as error:
+            raise PoseError(f"{sample.image} cannot be read: {error}.") from error
+        window = reach * sample.side
+        scale = min(1.0, size / window)
+        low = np.clip(np.floor(sample.center - window / 2), 0, width_height - 1)
+        high = np.clip(np.ceil(sample.center + window / 2), low + 1, width_height)
+        made_from = [os.path.abspath(sample.image), status.st_size, status.st_mtime_ns, *low, *high, scale]
+        path = Path(directory, hashlib.sha256(repr(made_from).encode()).hexdigest()[:32] + ".jpg")
+        if not path.exists():
+            missing[path] = (sample.image, low, np.ceil((high - low) * scale), scale)
+        prepared.append(
+            replace(
+                sample,
+                image=str(path),
+                center=(sample.center - low) * scale,
+                side=sample.side * scale,
+                joints=(sample.joints - low) * scale,
+                head_size=sample.head_size * scale,
+            )
+        )
+
+    resize = tf.function(_resize, input_signature=[tf.TensorSpec(*of) for of in _RESIZE_SIGNATURE])
+
+    def make(path: Path) -> None:
+        image, low, extent, scale = missing[path]
+        try:
+            encoded = resize(Path(image).read_bytes(), low.astype(np.int32), extent.astype(np.int32), scale)
+        except tf.errors.InvalidArgumentError as error:
+            raise PoseError(f"{image} is truncated or damaged.") from error
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(encoded.numpy())
+
+    if missing:
+        _LOG.info("Preparing %d crops in %s.", len(missing), directory)
+    with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
+        list(pool.map(make, missing))
+    return prepared
