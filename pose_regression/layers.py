@@ -142,7 +142,8 @@ class BatchNormalization(keras.layers.BatchNormalization):
     """
 
     def call(self, inputs, training=None, mask=None):
-        if keras.backend.backend() != "tensorflow" or mask is not None or len(inputs.shape) != 4 or self.axis != 3:
+        fusable = len(inputs.shape) == 4 and self.axis in (3, -1) and mask is None and self.compute_dtype != "float64"
+        if keras.backend.backend() != "tensorflow" or not fusable:
             return super().call(inputs, training=training, mask=mask)
         import tensorflow as tf
 
@@ -169,3 +170,74 @@ class BatchNormalization(keras.layers.BatchNormalization):
 
     def _average(self, moving, batch):
         moving.assign(moving * self.momentum + ops.cast(batch, moving.dtype) * (1 - self.momentum))
+
+
+@register
+class SeparableConv2D(keras.layers.SeparableConv2D):
+    """Keras' separable convolution, with a quicker backward pass in bfloat16 on TensorFlow's CPU kernels.
+
+    There, the gradient of a depthwise kernel in bfloat16 takes several times as long as all the rest of the layer,
+    so that mixed precision trains slower than float32. Here it is made of matrix products (see
+    `_depthwise_kernel_gradient`). Anywhere else, and in every other case, this is the plain layer.
+    """
+
+    def call(self, inputs):
+        if not self._slow_gradient():
+            return super().call(inputs)
+        import tensorflow as tf
+
+        kernel, pointwise = ops.convert_to_tensor(self.depthwise_kernel), ops.convert_to_tensor(self.pointwise_kernel)
+        channels, outputs = pointwise.shape[2:]
+        spatial = _depthwise(ops.cast(inputs, self.compute_dtype), kernel)
+        mixed = tf.matmul(tf.reshape(spatial, (-1, channels)), tf.reshape(pointwise, (channels, outputs)))
+        return tf.reshape(mixed, (-1, *inputs.shape[1:3], outputs))
+
+    def _slow_gradient(self) -> bool:
+        if keras.backend.backend() != "tensorflow" or self.compute_dtype != "bfloat16":
+            return False
+        import tensorflow as tf
+
+        odd = all(size % 2 for size in self.kernel_size)
+        plain = self.padding == "same" and not self.use_bias and self.depth_multiplier == 1
+        return odd and plain and self.strides == (1, 1) and not tf.config.list_logical_devices("GPU")
+
+
+def _depthwise(x, kernel):
+    """Depthwise convolution, stride 1, padding "same", odd kernel; TensorFlow."""
+    import tensorflow as tf
+
+    @tf.custom_gradient
+    def convolve(x, kernel):
+        def gradient(upstream):
+            to_input = tf.nn.depthwise_conv2d(upstream, kernel[::-1, ::-1], (1, 1, 1, 1), "SAME")
+            return to_input, _depthwise_kernel_gradient(x, upstream, kernel.shape)
+
+        return tf.nn.depthwise_conv2d(x, kernel, (1, 1, 1, 1), "SAME"), gradient
+
+    return convolve(x, kernel)
+
+
+def _depthwise_kernel_gradient(x, upstream, shape):
+    """dL/dk[i, j, c] = Σ_{b,h,w} x[b, h+i, w+j, c] · u[b, h, w, c], by matrix products.
+
+    For each channel c and kernel row i, the product of the shifted image (W' × B·H) and the upstream gradient
+    (B·H × W) pairs every column of one with every column of the other; the kernel's j-th column is the sum along
+    the j-th diagonal, where the two columns lie j apart.
+    """
+    import tensorflow as tf
+
+    rows, columns, channels, _ = shape
+    height, width = x.shape[1:3]
+    padded = tf.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
+    padded = tf.transpose(padded, (3, 2, 0, 1))
+    upstream = tf.reshape(tf.transpose(upstream, (3, 0, 1, 2)), (channels, -1, width))
+    wide = width + columns - 1
+    products = [
+        tf.matmul(tf.reshape(padded[..., i : i + height], (channels, wide, -1)), upstream) for i in range(rows)
+    ]
+    diagonals = np.zeros((wide, width, columns), np.float32)
+    for w in range(width):
+        diagonals[range(w, w + columns), w, range(columns)] = 1
+    pairs = tf.cast(tf.reshape(tf.stack(products), (rows * channels, wide * width)), tf.float32)
+    sums = tf.matmul(pairs, tf.reshape(diagonals, (wide * width, columns)))
+    return tf.cast(tf.transpose(tf.reshape(sums, (rows, channels, columns)), (0, 2, 1))[..., None], x.dtype)

@@ -13,7 +13,7 @@ import keras
 from keras import KerasTensor, ops
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import BatchNormalization, ContextAggregation, JointProbability, SoftArgmax, register
+from pose_regression.layers import BatchNormalization, ContextAggregation, JointProbability, SeparableConv2D, SoftArgmax, register
 
 STRIDE = 32
 """The sides of the image are multiples of this: 1/8 in the stem, then two poolings in block A."""
@@ -258,7 +258,7 @@ def _conv_bn(policy) -> Callable:
 
 
 def _separable(x, channels, kernel_size, policy, *, name):
-    return keras.layers.SeparableConv2D(
+    return SeparableConv2D(
         channels, kernel_size, padding="same", use_bias=False, dtype=policy, name=name
     )(x)  # fmt: skip
 
