@@ -338,7 +338,7 @@ def _image_name(value: Any) -> str:
     """A file name out of MATLAB's char array or HDF5's bytes; `ValueError` if it would lead out of the image folder."""
     name = value.item() if isinstance(value, np.ndarray) else value
     name = name.decode() if isinstance(name, bytes) else name
-    if not isinstance(name, str) or Path(name).name != name or "\\" in name or "\0" in name:
+    if not isinstance(name, str) or name in ("", "..") or Path(name).name != name or "\\" in name or "\0" in name:
         raise ValueError(f"image name {name!r}")
     return name
 
