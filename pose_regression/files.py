@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pose_regression.errors import PoseError
@@ -27,7 +27,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     except OSError as error:
         raise PoseError(f"{path} could not be written: {error.strerror or error}.") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
 
 
 def _fsync(path: Path) -> None:

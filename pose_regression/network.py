@@ -13,7 +13,14 @@ import keras
 from keras import KerasTensor, ops
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import BatchNormalization, ContextAggregation, JointProbability, SeparableConv2D, SoftArgmax, register
+from pose_regression.layers import (
+    BatchNormalization,
+    ContextAggregation,
+    JointProbability,
+    SeparableConv2D,
+    SoftArgmax,
+    register,
+)
 
 STRIDE = 32
 """The sides of the image are multiples of this: 1/8 in the stem, then two poolings in block A."""

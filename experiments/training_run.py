@@ -1,0 +1,270 @@
+"""What the training commands share: options, set-up of the devices, the run, its report."""
+
+import argparse
+import json
+import os
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from pose_regression.errors import PoseError
+from pose_regression.files import atomic_path
+
+
+def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
+    """The options of every training command; `recipe` is the default one."""
+    run = parser.add_argument_group("run")
+    run.add_argument("--output", type=Path, metavar="DIR", help="run directory (default: runs/NAME of the command)")
+    run.add_argument("--resume", action="store_true", help="go on with the run in --output")
+    run.add_argument("--force", action="store_true", help="delete what is in --output first")
+    run.add_argument("--seed", type=int, default=0, help="of initial weights, order and augmentation")
+    run.add_argument("--save-every", type=int, default=1000, metavar="N", help="batches between saved states")
+    run.add_argument("--cache", type=Path, metavar="DIR", help="prepare generous crops here once, and train on them")
+
+    machine = parser.add_argument_group("machine")
+    machine.add_argument("--dtype", choices=("float32", "mixed_bfloat16"), default="float32")
+    machine.add_argument(
+        "--devices", type=int, default=1, metavar="N", help="GPUs of this host to train on (CPU: virtual)"
+    )
+    machine.add_argument("--gpu-memory", type=int, metavar="MB", help="use no more of the GPU (a Tesla K20 has 5120)")
+
+    how = parser.add_argument_group("recipe")
+    how.add_argument("--recipe", choices=("paper", "deephar", "quick"), default=recipe)
+    how.add_argument("--epochs", type=int)
+    how.add_argument("--batch-size", type=int)
+    how.add_argument("--learning-rate", type=float)
+    how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
+    how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
+    how.add_argument("--average", type=float, metavar="MOMENTUM", help="moving average of the weights, such as 0.999")
+    how.add_argument("--rotation", type=float, metavar="DEGREES", help="largest rotation in augmentation")
+    how.add_argument("--translation", type=float, metavar="FRACTION", help="largest shift in augmentation")
+
+    network = parser.add_argument_group("network")
+    network.add_argument("--blocks", type=int, default=8, help="K")
+    network.add_argument("--width", type=int, default=576, help="features")
+    network.add_argument("--input-size", type=int, default=256, help="side of the crop in pixels, a multiple of 32")
+    network.add_argument("--context", type=int, default=2, help="context maps per joint, 0 for none")
+    network.add_argument("--alpha", type=float, default=0.8)
+
+
+def recipe_of(options: argparse.Namespace):
+    """The recipe named by `--recipe` with the other options' changes."""
+    from pose_regression.training import RECIPES
+
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "average")
+    given = {name: value for name in names if (value := getattr(options, name)) is not None}
+    for name in ("epochs", "batch_size", "learning_rate"):
+        if given.get(name, 1) <= 0:
+            raise PoseError(f"--{name.replace('_', '-')} must be positive. Received: {given[name]}")
+    recipe = replace(RECIPES[options.recipe], **given)
+    changes = {
+        name: getattr(options, name) for name in ("rotation", "translation") if getattr(options, name) is not None
+    }
+    return replace(recipe, augmentation=replace(recipe.augmentation, **changes))
+
+
+def set_up(options: argparse.Namespace):
+    """Devices, memory, determinism, seed and dtype; returns the scope in which the model is to be built."""
+    import keras
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if options.gpu_memory and not gpus:
+        print("--gpu-memory has no effect: there is no GPU.", flush=True)
+    for gpu in gpus if options.gpu_memory else []:
+        tf.config.set_logical_device_configuration(
+            gpu, [tf.config.LogicalDeviceConfiguration(memory_limit=options.gpu_memory)]
+        )
+    if options.devices > 1 and not gpus:
+        virtual = [tf.config.LogicalDeviceConfiguration()] * options.devices
+        tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
+    if not gpus:
+        tf.config.experimental.enable_op_determinism()
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype)
+    if options.devices == 1:
+        return nullcontext()
+    kind = "GPU" if gpus else "CPU"
+    if gpus and len(gpus) < options.devices:
+        raise PoseError(f"--devices {options.devices}: this host has {len(gpus)} GPUs.")
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(options.devices)]).scope()
+
+
+def run_training(
+    options: argparse.Namespace,
+    *,
+    training: Sequence,
+    validation: Sequence,
+    score: Callable[[Sequence, Any], dict[str, float]],
+    total: str,
+    initial: Callable[[Any], None] | None = None,
+) -> Path:
+    """Build the network, train it on `training`, validate on `validation` after every epoch.
+
+    Args:
+        options: of `add_options`.
+        training, validation: samples.
+        score: samples and (N, 16, 2) pixels -> scores by name.
+        total: the entry of `score` that decides.
+        initial: gives a fresh model its first weights.
+
+    Returns:
+        The run directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json`.
+    """
+    from pose_regression.checkpoint import run_directory
+    from pose_regression.data.pipeline import prepare_crops, without_broken
+    from pose_regression.evaluation import predict_blocks
+    from pose_regression.network import PoseRegressor
+    from pose_regression.training import compile_model, train
+
+    recipe = recipe_of(options)
+    if options.batch_size and options.devices > 1 and recipe.batch_size % options.devices:
+        raise PoseError(f"--batch-size {recipe.batch_size} does not divide by --devices {options.devices}.")
+    with run_directory(options.output, resume=options.resume, force=options.force) as directory:
+        _keep_options(directory / "options.json", options, asdict(recipe))
+        scope = set_up(options)
+        training = without_broken(training)
+        if options.cache:
+            training = prepare_crops(training, options.cache, augmentation=recipe.augmentation)
+        with scope:
+            model = PoseRegressor(
+                (options.input_size, options.input_size, 3), num_blocks=options.blocks, width=options.width,
+                num_context=options.context, alpha=options.alpha, outputs="all",
+            )  # fmt: skip
+            if initial:
+                initial(model)
+            compile_model(model, recipe, steps_per_epoch=len(training) // recipe.batch_size)
+        print(
+            f"{len(training)} people to train on, {len(validation)} to validate on, "
+            f"{model.count_params():,} parameters, {len(training) // recipe.batch_size} batches an epoch.", flush=True,
+        )  # fmt: skip
+
+        def validate(model, callbacks):
+            estimate = predict_blocks(model, validation, callbacks=callbacks)
+            scores = score(validation, estimate.pixels[:, -1])
+            blocks = {
+                f"score_block_{k + 1}": score(validation, estimate.pixels[:, k])[total]
+                for k in range(estimate.pixels.shape[1])
+            }
+            return {"score": scores[total], **scores, **blocks}
+
+        board = _tensorboard(directory / "tensorboard", validation)
+        train(
+            model, training, validate, recipe, directory, seed=options.seed, save_every=options.save_every, report=board
+        )  # fmt: skip
+        plot_history(directory / "history.csv", directory / "curves.png", total=total)
+    return directory
+
+
+def _keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
+    """Write the options of a new run; of a continued one, refuse those that would make it another run."""
+    fixed = {k: v for k, v in vars(options).items() if k not in ("output", "resume", "force", "save_every", "cache")}
+    new = json.loads(json.dumps({"options": fixed, "recipe": recipe}, default=str))
+    if path.exists() and options.resume:
+        try:
+            old = json.loads(path.read_text())
+        except ValueError as error:
+            raise PoseError(f"{path} is damaged: {error}.") from error
+        for name, value in old["options"].items():
+            if new["options"].get(name) != value:
+                raise PoseError(
+                    f"--resume: the run in {path.parent} was started with {name}={value}. "
+                    f"Received: {new['options'].get(name)}"
+                )
+        return
+    new["command"] = " ".join(sys.argv)
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(new, indent=1))
+
+
+def _tensorboard(directory: Path, validation: Sequence):
+    """After each epoch: every number of the history, and four validation pictures with poses and part maps."""
+    import numpy as np
+    import tensorflow as tf
+
+    from pose_regression.data.pipeline import evaluation_dataset
+    from pose_regression.geometry import crop_affine
+    from pose_regression.skeleton import PA16J
+    from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
+
+    writer = tf.summary.create_file_writer(str(directory))
+    shown = validation[:: max(len(validation) // 4, 1)][:4]
+
+    def report(model, epoch: int, row: dict[str, float]) -> None:
+        affine = crop_affine(np.stack([s.center for s in shown]), np.array([s.side for s in shown]))
+        size = model.input_shape[1]
+        images = np.concatenate(list(evaluation_dataset([s.image for s in shown], affine, size=size, batch_size=4)))
+        output = {k: np.asarray(v) for k, v in model.with_outputs("maps").predict(images, verbose=0).items()}
+        crops = ((images + 1) * 127.5).astype(np.uint8)
+        poses = [
+            draw_pose(crop, pose * size, PA16J, probability=probability[:, 0])
+            for crop, pose, probability in zip(crops, output["pose"], output["probability"], strict=True)
+        ]
+        maps = [
+            heatmaps_to_rgb(softmax_map(heatmaps), PA16J, background=crop)
+            for crop, heatmaps in zip(crops, output["heatmaps"], strict=True)
+        ]
+        with writer.as_default(epoch + 1):
+            for name, value in row.items():
+                tf.summary.scalar(name, value)
+            tf.summary.image("pose", np.stack(poses), max_outputs=4)
+            tf.summary.image("part maps", np.stack(maps), max_outputs=4)
+        writer.flush()
+
+    return report
+
+
+def plot_history(history: Path, path: Path, *, total: str) -> None:
+    """Curves of a `history.csv`: loss per block, score per block, score per joint, learning rate."""
+    import csv
+
+    import matplotlib
+
+    matplotlib.use("Agg")
+    from matplotlib import pyplot
+
+    with open(history) as file:
+        rows = list(csv.DictReader(file))
+    columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
+    epochs = columns.pop("epoch")
+    losses = [name for name in columns if name.startswith("block_")]
+    blocks = [name for name in columns if name.startswith("score_block_")]
+    rest = {"learning_rate", "loss", "pose_loss", "probability_loss", "score", total, *losses, *blocks}
+    groups = [
+        ("loss (eq. 7) per block", losses),
+        (f"{total} per block, %", blocks),
+        ("validation, %", [total, *(name for name in columns if name not in rest)]),
+        ("learning rate", ["learning_rate"]),
+    ]
+    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained")
+    for axis, (title, names) in zip(axes.flat, groups, strict=True):
+        for i, name in enumerate(names):
+            style = {"linewidth": 2.5, "color": "black"} if name == total else {"color": f"C{i % 10}"}
+            axis.plot(epochs, columns[name], label=name.replace("score_", "").replace("_", " "), **style)
+        axis.set(title=title, xlabel="epoch")
+        axis.grid(alpha=0.3)
+        if len(names) > 1:
+            axis.legend(fontsize=8, ncols=2)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=110)
+    pyplot.close(figure)
+
+
+def main_of(command: Callable[[], int | None]) -> None:
+    """As `command.run`, with SIGTERM's exit code 143 once the state is saved."""
+    from experiments.command import run
+
+    def wrapped() -> int | None:
+        from pose_regression.training import Terminated
+
+        try:
+            return command()
+        except Terminated:
+            print("SIGTERM: the state is saved; continue with --resume.", flush=True)
+            return 128 + 15
+
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    run(wrapped)

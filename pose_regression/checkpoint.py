@@ -1,0 +1,113 @@
+"""Run directories and training state: whole, checked and resumable.
+
+A state is one file (`container`) with every variable of the model, its optimizer and its running losses, and the
+progress of the run. The last two are kept; if the newest is damaged, the one before is taken.
+"""
+
+import contextlib
+import fcntl
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+
+from pose_regression.container import read_container, write_container
+from pose_regression.errors import PoseError
+from pose_regression.weights import named_weights
+
+KEPT = 2
+
+
+@contextlib.contextmanager
+def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Path]:
+    """Hold a directory for one run: create it, or continue in it, or empty it.
+
+    Args:
+        path: the directory.
+        resume: it may hold a run, which goes on.
+        force: it may hold a run, which is deleted.
+
+    Raises:
+        PoseError: it holds a run and neither is set, or another process is running in it.
+    """
+    path = Path(path)
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        lock = open(path / ".lock", "w")
+    except OSError as error:
+        raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
+    with lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise PoseError(f"{path} is in use by another run.") from error
+        content = [entry for entry in path.iterdir() if entry.name != ".lock"]
+        if content and not (resume or force):
+            raise PoseError(f"{path} is not empty: continue its run with --resume, or delete it with --force.")
+        for entry in content:
+            if force and not resume:
+                shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
+            elif ".tmp-" in entry.name:  # of a process that was killed while it wrote
+                entry.unlink()
+        yield path
+
+
+def save_state(directory: str | Path, model: keras.Model, progress: dict[str, Any]) -> Path:
+    """Write the state of a compiled model and its run; older states than the last two are deleted.
+
+    Args:
+        directory: of the run.
+        model: compiled; on any backend.
+        progress: JSON-serializable, must hold `epoch` and `batch`, which name the file.
+    """
+    directory = Path(directory)
+    path = directory / f"state-{progress['epoch']:05d}-{progress['batch']:07d}.h5"
+    arrays = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _variables(model).items()}
+    write_container(path, arrays, {"kind": "training state", "progress": progress})
+    for old in states(directory)[:-KEPT]:
+        old.unlink()
+    return path
+
+
+def load_state(directory: str | Path, model: keras.Model) -> dict[str, Any] | None:
+    """Restore the newest readable state into `model`; its progress, or None where there is no state.
+
+    Says which files were damaged. `PoseError` if all are, or if they belong to another model.
+    """
+    damaged = []
+    for path in reversed(states(directory)):
+        try:
+            arrays, metadata = read_container(path)
+        except PoseError as error:
+            print(f"{error} Trying the state before it.", flush=True)
+            damaged.append(path)
+            continue
+        _restore(model, arrays, path)
+        for broken in damaged:  # it must not count as the newest when older states are deleted
+            broken.unlink()
+        return metadata["progress"]
+    if damaged:
+        raise PoseError(f"No training state in {directory} can be read: {', '.join(p.name for p in damaged)}.")
+    return None
+
+
+def states(directory: str | Path) -> list[Path]:
+    """The state files of a run, oldest first."""
+    return sorted(Path(directory).glob("state-*.h5"))
+
+
+def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+    variables = {f"model/{name}": variable for name, variable in named_weights(model).items()}
+    variables |= {f"optimizer/{i:05d}": variable for i, variable in enumerate(model.optimizer.variables)}
+    return variables | {f"metrics/{i:05d}": variable for i, variable in enumerate(model.metrics_variables)}
+
+
+def _restore(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
+    variables = _variables(model)
+    if variables.keys() != arrays.keys() or any(arrays[n].shape != tuple(v.shape) for n, v in variables.items()):
+        raise PoseError(f"{path} is the state of another network or optimizer than the one this command describes.")
+    for name, variable in variables.items():
+        variable.assign(arrays[name])

@@ -1,0 +1,141 @@
+"""From annotated people to joints in image pixels: single crop, mirrored crop, several crops, refined boxes."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import keras
+import numpy as np
+
+from pose_regression import metrics
+from pose_regression.data.pipeline import evaluation_dataset
+from pose_regression.data.sample import Sample
+from pose_regression.errors import PoseError
+from pose_regression.geometry import crop_affine, invert, transform_points
+from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
+
+ZOOM_RANGE = 1.25
+"""Several crops spread evenly (in ratio) between this factor and its inverse on the window's side."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Predicted joints of N people, in the order of the skeleton that the network was trained with."""
+
+    pixels: np.ndarray
+    """(N, J, 2) float32, pixels of the original image."""
+    probability: np.ndarray
+    """(N, J) float32 in [0, 1], that the joint is inside the crop."""
+
+
+def predict(
+    model: keras.Model,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int = 32,
+    flip: bool = False,
+    crops: int = 1,
+    refine: int = 0,
+    skeleton: Skeleton = PA16J,
+) -> Estimate:
+    """Predict every sample; the answers of a sample's crops are averaged in image pixels.
+
+    Args:
+        model: a `PoseRegressor`, any `outputs`; of several blocks the last one counts.
+        samples: N people.
+        batch_size: crops at a time.
+        flip: also predict the mirrored crop, its left and right joints exchanged back.
+        crops: number of windows per person, of sides between 1/1.25 and 1.25 of the sample's.
+        refine: times to re-centre the window on the prediction and predict again, see `refined`.
+        skeleton: the joints that the model predicts.
+
+    Raises:
+        PoseError: an image that cannot be read, or an argument out of range.
+    """
+    if crops < 1 or refine < 0:
+        raise PoseError(f"crops must be at least 1 and refine at least 0. Received: crops={crops}, refine={refine}")
+    blocks = predict_blocks(model, samples, batch_size=batch_size, flip=flip, crops=crops, skeleton=skeleton)
+    estimate = Estimate(blocks.pixels[:, -1], blocks.probability[:, -1])
+    if refine:
+        samples = [refined(sample, pixels) for sample, pixels in zip(samples, estimate.pixels, strict=True)]
+        return predict(
+            model, samples, batch_size=batch_size, flip=flip, crops=crops, refine=refine - 1, skeleton=skeleton
+        )
+    return estimate
+
+
+def predict_blocks(
+    model: keras.Model,
+    samples: Sequence[Sample],
+    *,
+    batch_size: int = 32,
+    flip: bool = False,
+    crops: int = 1,
+    skeleton: Skeleton = PA16J,
+    callbacks: Sequence[keras.callbacks.Callback] = (),
+) -> Estimate:
+    """As `predict`, of every block: `pixels` (N, K, J, 2), `probability` (N, K, J)."""
+    center = np.stack([sample.center for sample in samples])
+    side = np.array([sample.side for sample in samples])
+    zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
+    views = [(zoom, mirrored) for zoom in zooms for mirrored in ((False, True) if flip else (False,))]
+    pixels: np.ndarray | float = 0.0
+    probability: np.ndarray | float = 0.0
+    for zoom, mirrored in views:
+        affine = crop_affine(center, side * zoom, flip=mirrored)
+        images = evaluation_dataset(
+            [sample.image for sample in samples], affine, size=model.input_shape[1], batch_size=batch_size
+        )
+        output = model.predict(images, verbose=0, callbacks=list(callbacks))
+        pose, visible = output["pose"], output["probability"][..., 0]
+        if pose.ndim == 3:
+            pose, visible = pose[:, None], visible[:, None]
+        if mirrored:
+            pose, visible = pose[:, :, list(skeleton.flip)], visible[:, :, list(skeleton.flip)]
+        pixels += transform_points(invert(affine)[:, None], pose.astype(np.float64))
+        probability += visible
+    return Estimate((pixels / len(views)).astype(np.float32), (probability / len(views)).astype(np.float32))
+
+
+def refined(sample: Sample, pixels: np.ndarray, *, window: float = 1.5, momentum: float = 0.8) -> Sample:
+    """The sample with its window moved towards the box of its predicted pose.
+
+    Args:
+        sample: the person.
+        pixels: (J, 2) predicted joints in image pixels.
+        window: side of the new window in longer sides of the pose's box.
+        momentum: part of the old centre that is kept.
+
+    Source: `refine_pred` of deephar's `mpii_tools.py`, which the authors wrote but never called.
+    """
+    low, high = pixels.min(axis=0), pixels.max(axis=0)
+    center = momentum * sample.center + (1 - momentum) * (low + high) / 2
+    return replace(sample, center=center, side=max(window * float((high - low).max()), 1.0))
+
+
+def score_mpii(samples: Sequence[Sample], pixels: np.ndarray, *, inside_only: bool = False) -> dict[str, float]:
+    """PCKh@0.5 of (N, 16, 2) predictions in the network's order; the arguments and result of `metrics.pckh`.
+
+    Args:
+        samples: N people of MPII.
+        pixels: (N, 16, 2) in image pixels.
+        inside_only: drop joints outside the crop, as the authors do in validation.
+    """
+    joints = np.stack([sample.joints for sample in samples])
+    present = np.stack([sample.present for sample in samples])
+    if inside_only:
+        affine = crop_affine(np.stack([s.center for s in samples]), np.array([s.side for s in samples]))
+        present &= metrics.inside_crop(transform_points(affine, joints))
+    head_size = np.array([sample.head_size for sample in samples])
+    scored = np.isfinite(head_size) & (head_size > 0)
+    return metrics.pckh(
+        reorder(joints, PA16J, MPII)[scored],
+        reorder(pixels, PA16J, MPII)[scored],
+        head_size[scored],
+        reorder(present[..., None], PA16J, MPII)[scored, :, 0],
+    )
+
+
+def score_lsp(samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, float]:
+    """PCK@0.2 of (N, 16, 2) predictions in the network's order, person-centric; result of `metrics.pck_lsp`."""
+    joints = np.stack([sample.joints for sample in samples])
+    return metrics.pck_lsp(reorder(joints, PA16J, LSP), reorder(pixels, PA16J, LSP))
