@@ -84,6 +84,21 @@ def test_fine_structure_turns_grey_when_shrunk(kind, factor):
         assert np.abs(center - 127.5).max() < 2
 
 
+def test_interpolation_does_not_darken_the_image():
+    image = np.random.default_rng(0).integers(0, 256, (80, 80, 3), np.uint8)
+    between = crop(encode(image), crop_affine(np.array([40.5, 40.5]), 64.0))  # the mean of four pixels each
+    expected = sum(image[y : y + 64, x : x + 64].astype(float) for y in (8, 9) for x in (8, 9)) / 4
+    np.testing.assert_allclose(between, expected, atol=0.05)
+
+
+def test_progressive_and_tiny_images_are_read():
+    image = np.full((3, 5, 3), 90, np.uint8)
+    for encoded in (encode(image, "JPEG", progressive=True), encode(image, "JPEG"), encode(image)):
+        for side in (2.0, 400.0):
+            pixels = crop(encoded, crop_affine(np.array([2.5, 1.5]), side))
+            assert np.abs(pixels - 90).max() < 1.5 if side == 2 else pixels.max() < 92
+
+
 def test_outside_of_the_image_is_black():
     white = encode(np.full((40, 40, 3), 255, np.uint8), "JPEG")
     pixels = crop(white, crop_affine(np.array([0.0, 20.0]), 64.0))  # x -32..32, y -12..52
@@ -293,7 +308,9 @@ def test_prepared_crops_are_kept_until_their_source_changes(tmp_path):
     assert [s.image for s in again] == [s.image for s in first[:3]]
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     source = samples[0].image
-    open(source, "ab").write(b"\0")
+    content = bytearray(open(source, "rb").read())
+    content[-40] ^= 1  # the size stays
+    open(source, "wb").write(content)
     changed = pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
     assert changed[0].image != first[0].image and changed[1].image == first[1].image
     other_size = pipeline.prepare_crops(samples, tmp_path / "cache", size=100)
