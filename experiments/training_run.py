@@ -29,6 +29,7 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     machine.add_argument(
         "--devices", type=int, default=1, metavar="N", help="GPUs of this host to train on (CPU: virtual)"
     )
+    machine.add_argument("--deterministic", action="store_true", help="bit-for-bit repeatable; a third slower")
     machine.add_argument("--gpu-memory", type=int, metavar="MB", help="use no more of the GPU (a Tesla K20 has 5120)")
 
     how = parser.add_argument_group("recipe")
@@ -81,7 +82,7 @@ def set_up(options: argparse.Namespace):
     if options.devices > 1 and not gpus:
         virtual = [tf.config.LogicalDeviceConfiguration()] * options.devices
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
-    if not gpus:
+    if options.deterministic:
         tf.config.experimental.enable_op_determinism()
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype)

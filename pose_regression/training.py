@@ -147,7 +147,7 @@ def train(
                 batches = training_dataset(plan, size=size, batch_size=recipe.batch_size, first_batch=first)
                 model.fit(
                     batches, epochs=epoch + 1, initial_epoch=epoch, steps_per_epoch=steps - first, callbacks=[keeper],
-                    verbose=1 if sys.stdout.isatty() else 0,
+                    shuffle=False, verbose=1 if sys.stdout.isatty() else 0,
                 )  # fmt: skip
                 keeper.save()
             losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
@@ -198,6 +198,12 @@ def compile_model(model: PoseRegressor, recipe: Recipe, *, steps_per_epoch: int)
         loss_weights={"pose": 1.0, "probability": PROBABILITY_WEIGHT},
         metrics={"pose": [BlockLosses(model.get_config()["num_blocks"], name="blocks")]},
     )
+    # Keras creates the variables of running losses at the first batch; a state restored before it needs them.
+    blank = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
+    targets = {"pose": np.zeros((1, *blank["pose"].shape[2:-1], 3)), "probability": np.zeros_like(blank["pose"][:, 0])}
+    model.compute_loss(y=targets, y_pred=blank)
+    model.compute_metrics(None, targets, blank)
+    model.reset_metrics()
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
@@ -292,6 +298,8 @@ class _Keeper(keras.callbacks.Callback):
             raise Terminated
         if self.progress.batch % self.save_every == 0:
             self.save()
+            if not sys.stdout.isatty():
+                print(f"epoch {self.progress.epoch + 1}, batch {self.progress.batch}: {logs['loss']:.4f}", flush=True)
 
     def save(self) -> None:
         if hasattr(self.run, "jax_state_sync"):
