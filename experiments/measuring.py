@@ -1,0 +1,64 @@
+"""What the benchmarks share: a process of one's own for each contender, its peak memory, the file of figures."""
+
+import json
+import sys
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from pose_regression.errors import PoseError
+from pose_regression.files import atomic_path
+
+
+def in_own_process(function: Callable, *arguments: Any) -> Any:
+    """Call `function(*arguments)` in a fresh process and return its result.
+
+    Nothing that other contenders allocated, compiled or configured is there.
+
+    Raises:
+        PoseError: the process was killed, as the system does when memory runs out.
+        Exception: whatever `function` raises.
+    """
+    with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        try:
+            return pool.submit(function, *arguments).result()
+        except BrokenProcessPool as error:
+            raise PoseError(
+                f"The process of {function.__name__}{arguments} was killed, probably for lack of memory: "
+                "choose a smaller batch, input, width or fewer blocks."
+            ) from error
+
+
+def peak_memory() -> float:
+    """Largest memory this process has held so far, MiB: TensorFlow's on the first GPU where there is one, else RSS."""
+    import tensorflow as tf
+
+    if tf.config.list_logical_devices("GPU"):
+        return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
+    try:
+        # Not getrusage: its figure begins with that of the parent process.
+        lines = Path("/proc/self/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
+    except (OSError, StopIteration):
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
+
+
+def grow_gpu_memory() -> None:
+    """Let TensorFlow take GPU memory as it needs it, so that the peak says something."""
+    import tensorflow as tf
+
+    for gpu in tf.config.list_physical_devices("GPU"):
+        if tf.config.experimental.get_memory_growth(gpu) is not True:
+            tf.config.experimental.set_memory_growth(gpu, True)
+
+
+def write_json(path: Path | None, figures: Any) -> None:
+    """Write `figures` to `path`, if there is one."""
+    if path:
+        with atomic_path(path) as temporary:
+            temporary.write_text(json.dumps(figures, indent=1) + "\n")
