@@ -4,7 +4,7 @@ import hashlib
 import logging
 import os
 import struct
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from functools import partial
@@ -44,6 +44,25 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
     Returns:
         (size, size, 3) float32 in [0, 255]; black outside the image.
     """
+    return _resample(partial(_decode, encoded), affine, size)
+
+
+def crop_pixels(pixels: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
+    """As `crop`, of an image that is decoded already; from a PNG's pixels it gives exactly what `crop` gives.
+
+    Args:
+        pixels: (h, w, 3) uint8, or float32 in [0, 255].
+        affine: (3, 3) float32, image pixels -> crop-normalised; pixel i covers [i, i+1).
+        size: side of the crop in pixels.
+
+    Returns:
+        (size, size, 3) float32 in [0, 255]; black outside the image.
+    """
+    return _resample(partial(_reduce, pixels), affine, size)
+
+
+def _resample(read: Callable[..., tuple[tf.Tensor, tf.Tensor]], affine: tf.Tensor, size: int) -> tf.Tensor:
+    """The crop, from the rectangle of the image that `read` gives for (low, high, level, ratio), see `_decode`."""
     inverse = tf.linalg.inv(tf.cast(affine, tf.float64))
     corners = tf.constant([[0, 1, 0, 1], [0, 0, 1, 1], [1, 1, 1, 1]], tf.float64)
     corners = (inverse @ corners)[:2]
@@ -54,7 +73,7 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
     low = tf.cast(tf.floor(tf.reduce_min(corners, axis=1)), tf.int32)
     high = tf.cast(tf.math.ceil(tf.reduce_max(corners, axis=1)), tf.int32)
 
-    pixels, origin = _decode(encoded, low, high, level, ratio)
+    pixels, origin = read(low, high, level, ratio)
     # Index of a crop pixel -> its centre -> image pixels -> index in the decoded rectangle, whose pixel 0 is centred
     # at +0.5 as well.
     scale = tf.cast(ratio, tf.float64)
@@ -111,15 +130,8 @@ def _decode(
         margin, so that its edges are never interpolated against black unless they are the edges of the image.
     """
 
-    def window(width_height: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """Corner and extent of the rectangle in reduced pixels, within the image."""
-        reduced = -(-width_height // ratio)
-        first = tf.clip_by_value(low // ratio - 2, 0, reduced - 1)
-        last = tf.clip_by_value(-(-high // ratio) + 2, first + 1, reduced)
-        return first, last - first
-
     def jpeg() -> tuple[tf.Tensor, tf.Tensor]:
-        first, extent = window(tf.io.extract_jpeg_shape(encoded)[1::-1])
+        first, extent = _window(tf.io.extract_jpeg_shape(encoded)[1::-1], low, high, ratio)
         box = tf.concat([first[::-1], extent[::-1]], axis=0)
         decoders = [
             # The default method is darker by 0.75 grey levels and no faster.
@@ -129,18 +141,32 @@ def _decode(
         return tf.switch_case(level, decoders), first * ratio
 
     def png() -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = tf.io.decode_png(encoded, channels=3)
-        height_width = tf.shape(pixels)[:2]
-        first, extent = window(height_width[::-1])
-        # The last pixels of an image whose sides are no multiple of the ratio are repeated, as libjpeg does.
-        rows = tf.minimum(tf.range(first[1] * ratio, (first[1] + extent[1]) * ratio), height_width[0] - 1)
-        columns = tf.minimum(tf.range(first[0] * ratio, (first[0] + extent[0]) * ratio), height_width[1] - 1)
-        pixels = tf.gather(tf.gather(pixels, rows), columns, axis=1)
-        pixels = tf.image.resize(pixels, extent[::-1], method="area")
-        return tf.cast(tf.round(pixels), tf.uint8), first * ratio
+        return _reduce(tf.io.decode_png(encoded, channels=3), low, high, level, ratio)
 
     pixels, origin = tf.cond(tf.io.is_jpeg(encoded), jpeg, png)
     return tf.ensure_shape(pixels, [None, None, 3]), origin
+
+
+def _reduce(
+    pixels: tf.Tensor, low: tf.Tensor, high: tf.Tensor, level: tf.Tensor, ratio: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """As `_decode`, of a decoded image: the mean of every `ratio` x `ratio` pixels."""
+    height_width = tf.shape(pixels)[:2]
+    first, extent = _window(height_width[::-1], low, high, ratio)
+    # The last pixels of an image whose sides are no multiple of the ratio are repeated, as libjpeg does.
+    rows = tf.minimum(tf.range(first[1] * ratio, (first[1] + extent[1]) * ratio), height_width[0] - 1)
+    columns = tf.minimum(tf.range(first[0] * ratio, (first[0] + extent[0]) * ratio), height_width[1] - 1)
+    part = tf.gather(tf.gather(pixels, rows), columns, axis=1)
+    part = tf.image.resize(part, extent[::-1], method="area")
+    return tf.cast(tf.round(part), tf.uint8) if pixels.dtype == tf.uint8 else part, first * ratio
+
+
+def _window(width_height: tf.Tensor, low: tf.Tensor, high: tf.Tensor, ratio: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Corner and extent of the rectangle in reduced pixels, with its margin, within the image."""
+    reduced = -(-width_height // ratio)
+    first = tf.clip_by_value(low // ratio - 2, 0, reduced - 1)
+    last = tf.clip_by_value(-(-high // ratio) + 2, first + 1, reduced)
+    return first, last - first
 
 
 def training_dataset(
