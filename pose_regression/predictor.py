@@ -1,0 +1,579 @@
+"""From photographs and boxes to joints in pixels, with evaluation's own preprocessing.
+
+Every picture is used upright: EXIF orientation is applied, and boxes and joints are in pixels of the upright image, as
+viewers show it. (Evaluation works in pixels of the file; data sets carry no orientation.)
+
+What every kind of image becomes: 8-bit RGB, or float where that keeps more. Grey is repeated; 16 bits are scaled by
+255/65535; CMYK is converted without a colour profile; transparency lies over black, as the crop's outside is black; of
+an animation or a multi-page file the first picture counts.
+"""
+
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cache, cached_property
+from itertools import groupby, islice, repeat, zip_longest
+from pathlib import Path
+from typing import Any, cast
+
+import keras
+import numpy as np
+import tensorflow as tf
+from PIL import Image, UnidentifiedImageError
+
+from pose_regression.data.pipeline import crop, crop_pixels, normalize
+from pose_regression.errors import PoseError
+from pose_regression.evaluation import ZOOM_RANGE
+from pose_regression.geometry import crop_affine, invert, transform_points
+from pose_regression.network import PoseRegressor
+from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.visualize import draw_pose
+from pose_regression.weights import load_model
+
+__all__ = ["BOX_MARGIN", "MAX_PIXELS", "Pose", "PosePredictor", "load_upright"]
+
+BOX_MARGIN = 1.25
+"""Side of the crop in longer sides of a person's box: MPII's training crop is 1.25 heights of the person wide."""
+
+MAX_PIXELS = 100_000_000
+"""Images whose header announces more are refused and not decoded."""
+
+VISIBLE = 0.5
+"""Joints of at least this probability count as visible in COCO's sense."""
+
+ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
+_FARTHEST = 1e6
+_EXIF_ORIENTATION = 0x0112
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """One person's joints. Coordinates are pixels of the upright image, x right, y down, pixel i covering [i, i+1)."""
+
+    skeleton: Skeleton
+    """Names, order and limbs of the joints."""
+    pixels: np.ndarray
+    """(J, 2) float32."""
+    probability: np.ndarray
+    """(J,) float32 in [0, 1], that the joint is in the picture."""
+    box: np.ndarray
+    """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The J joint names, such as "left_knee": the person's own left."""
+        return self.skeleton.names
+
+    @property
+    def score(self) -> float:
+        """Mean probability of the joints."""
+        return float(self.probability.mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON."""
+        rows = zip(self.names, self.pixels.tolist(), self.probability.tolist(), strict=True)
+        joints = {name: {"x": x, "y": y, "probability": probability} for name, (x, y), probability in rows}
+        return {"box": self.box.tolist(), "joints": joints}
+
+    def to_coco(self) -> dict[str, Any]:
+        """One annotation in the COCO keypoints format, without `id` and `image_id`, which the file's writer gives.
+
+        `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
+        too: COCO's evaluation of results looks at them, not at v. `bbox` is [x, y, width, height]; `probability`, (J,),
+        is an addition.
+        """
+        x0, y0, x1, y1 = self.box.tolist()
+        visible = self.probability >= VISIBLE
+        keypoints = np.column_stack([self.pixels.astype(np.float64).round(2), np.where(visible, 2, 0)])
+        return {
+            "category_id": 1,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": 0,
+            "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(keypoints.ravel().tolist())],
+            "num_keypoints": int(visible.sum()),
+            "score": round(self.score, 4),
+            "probability": self.probability.astype(np.float64).round(4).tolist(),
+        }
+
+    def draw(self, image: ImageLike) -> np.ndarray:
+        """The picture with this pose in it; for several people, draw into the result of the one before.
+
+        Args:
+            image: what was given to `predict`.
+
+        Returns:
+            (H, W, 3) uint8, upright.
+        """
+        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=self.probability)
+
+
+class PosePredictor:
+    """Finds the joints of people in photographs.
+
+    Args:
+        model_or_weights: a `PoseRegressor`, or a weight file or name of shipped weights (`weights.load_model`).
+        batch_size: crops that go through the network at a time. On a CPU more than a few gain nothing.
+        skeleton: the joints of a model given as such; a weight file names its own. Default: the 16 of MPII.
+
+    Raises:
+        PoseError: no such weights, or a damaged file; a model whose input isn't square or has other joints.
+
+    Example:
+        pose, = PosePredictor("small").predict("photo.jpg")
+        Image.fromarray(pose.draw("photo.jpg")).save("pose.png")
+    """
+
+    def __init__(
+        self,
+        model_or_weights: PoseRegressor | str | os.PathLike[str] = "small",
+        *,
+        batch_size: int = 8,
+        skeleton: Skeleton | None = None,
+    ):
+        if isinstance(model_or_weights, PoseRegressor):
+            self.model, self.skeleton = model_or_weights, skeleton or PA16J
+        elif isinstance(model_or_weights, (str, os.PathLike)):
+            self.model, self.skeleton = load_model(Path(model_or_weights))
+        else:
+            raise PoseError(
+                "model_or_weights must be a PoseRegressor, a weight file or the name of shipped weights. "
+                f"Received: {type(model_or_weights).__name__}"
+            )
+        if batch_size < 1:
+            raise PoseError(f"batch_size must be at least 1. Received: batch_size={batch_size}")
+        height, width = self.model.input_shape[1:3]
+        joints = self.model.get_config()["num_joints"]
+        if height != width:
+            raise PoseError(f"The crops are square, but the model takes images of {width} x {height} pixels.")
+        if joints != len(self.skeleton):
+            raise PoseError(f"The model predicts {joints} joints; the skeleton has {len(self.skeleton)}.")
+        self.batch_size = batch_size
+        self.size = int(height)
+
+    def predict(
+        self, images: ImageLike | Sequence[ImageLike], boxes: Any = None, *, flip: bool = False, crops: int = 1
+    ) -> list[Pose]:
+        """The poses of all people, by image and box.
+
+        Args:
+            images: one image or a sequence of them, or an array (N, H, W, C). An image is a path, a PIL image, or an
+                array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8 in [0, 255], uint16 in [0, 65535] or
+                float in [0, 1].
+            boxes: None takes each whole image as one person: the crop is the square about its centre whose side is its
+                longer side, as in LSP's evaluation. Otherwise the people in pixels of the upright image, x0 y0 x1 y1:
+                (n, 4) or (4,) for one image; for a sequence, one such entry, or None, for each image. The crop is then
+                the square about the box's centre whose side is `BOX_MARGIN` times its longer side; it may reach beyond
+                the image, where it is black.
+            flip: also predict the mirrored crop, its left and right joints exchanged back, and average.
+            crops: windows per person, of sides between 1/1.25 and 1.25 of the one above, to average.
+
+        Returns:
+            One `Pose` for each box, images and boxes in the given order.
+
+        Raises:
+            PoseError: an image that can't be read or used, a box without area or outside its image, boxes that don't
+                fit the images. `stream` can go on after a broken image.
+        """
+        if _is_single(images):
+            images, boxes = [cast(ImageLike, images)], None if boxes is None else [boxes]
+        every = cast(Sequence[ImageLike], images)
+        return [pose for people in self.stream(every, boxes, flip=flip, crops=crops) for pose in people]
+
+    def stream(
+        self,
+        images: Iterable[ImageLike],
+        boxes: Iterable[Any] | None = None,
+        *,
+        flip: bool = False,
+        crops: int = 1,
+        on_error: Callable[[int, PoseError], None] | None = None,
+    ) -> Iterator[list[Pose]]:
+        """The people of each image, image by image, for any number of images.
+
+        Batches span images. The next batch is read in a thread of its own while the network works on one, so no more
+        than one decoded image and two batches of crops are in memory, whatever the number of images and people.
+
+        Args:
+            images: as for `predict`; may be a generator, which runs in that thread.
+            boxes: an entry for each image, as for `predict`, or None.
+            flip: as for `predict`.
+            crops: as for `predict`.
+            on_error: called with the position of a broken image and what is wrong with it; the image then has no
+                people. None raises the error.
+
+        Yields:
+            A list for each image, in order.
+        """
+        if crops < 1:
+            raise PoseError(f"crops must be at least 1. Received: crops={crops}")
+        zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
+        views = _views(images, boxes, zooms=zooms, flip=flip, size=self.size)
+        answers = (answer for batch in _ahead(_batched(views, self.batch_size)) for answer in self._answer(batch))
+        for _, of_image in groupby(answers, key=lambda answer: answer.view.image):
+            found = list(of_image)
+            last = found[-1].view
+            if last.error is not None:
+                if on_error is None:
+                    raise last.error
+                on_error(last.image, last.error)
+                yield []
+            elif last.crop is None:
+                yield []
+            else:
+                people = groupby(found, key=lambda answer: answer.view.person)
+                yield [self._pose(list(of_person)) for _, of_person in people]
+
+    def inspect(self, image: ImageLike, box: Any = None) -> tuple[Pose, dict[str, np.ndarray]]:
+        """One person, and what the network made of its crop.
+
+        Args:
+            image: as for `predict`.
+            box: x0, y0, x1, y1 of one person; None is the whole image.
+
+        Returns:
+            The pose, and a dictionary: `crop` (size, size, 3) uint8; `heatmaps` (h, w, J) and, if the network has
+            context, `context_heatmaps` (h, w, N_c·J), logits of the last block, float32.
+
+        Raises:
+            PoseError: as `predict`, and if there isn't exactly one box.
+        """
+        views = list(_views([image], [box], zooms=np.ones(1), flip=False, size=self.size))
+        if views[-1].error is not None:
+            raise views[-1].error
+        if len(views) != 1 or views[0].crop is None:
+            raise PoseError(f"box must be one box or None. Received: {'no boxes' if len(views) == 1 else len(views)}")
+        maps = self._maps_model.predict_on_batch(views[0].crop[None])
+        crop_seen = np.rint((views[0].crop + 1) * 127.5).astype(np.uint8)
+        logits = {name: maps[name][0] for name in ("heatmaps", "context_heatmaps") if maps[name].shape[-1]}
+        return self._pose(self._read(views, maps)), {"crop": crop_seen} | logits
+
+    @cached_property
+    def _maps_model(self) -> keras.Model:
+        return self.model.with_outputs("maps")
+
+    def _answer(self, batch: list["_View"]) -> list["_Answer"]:
+        """The network's answers to the views that have a crop; the others come along empty-handed."""
+        crops = [view.crop for view in batch if view.crop is not None]
+        if not crops:
+            return [_Answer(view) for view in batch]
+        output = self.model.predict_on_batch(np.stack(crops))
+        answers = iter(self._read([view for view in batch if view.crop is not None], output))
+        return [_Answer(view) if view.crop is None else next(answers) for view in batch]
+
+    def _read(self, views: Sequence["_View"], output: dict[str, np.ndarray]) -> list["_Answer"]:
+        """The last block's answers in pixels of the upright image, in the skeleton's order."""
+        pose, probability = output["pose"], output["probability"][..., 0]
+        if pose.ndim == 4:
+            pose, probability = pose[:, -1], probability[:, -1]
+        if not (np.isfinite(pose).all() and np.isfinite(probability).all()):
+            raise PoseError("The network's answer has values that are not finite: its weights are damaged.")
+        mirrored = list(self.skeleton.flip)
+        return [
+            _Answer(
+                view,
+                transform_points(invert(view.affine), (joints[mirrored] if view.mirrored else joints).astype(float)),
+                visible[mirrored] if view.mirrored else visible,
+            )
+            for view, joints, visible in zip(views, pose, probability, strict=True)
+        ]
+
+    def _pose(self, answers: Sequence["_Answer"]) -> Pose:
+        """The mean over one person's views."""
+        return Pose(
+            self.skeleton,
+            np.mean([answer.pixels for answer in answers], axis=0).astype(np.float32),
+            np.mean([answer.probability for answer in answers], axis=0).astype(np.float32),
+            answers[0].view.box.astype(np.float32),
+        )
+
+
+def load_upright(image: ImageLike) -> np.ndarray:
+    """The whole image as it is meant to be seen, (H, W, 3) uint8: the pixels that boxes and joints refer to.
+
+    Raises:
+        PoseError: as for `PosePredictor.predict`.
+    """
+    name = _name(image, 0)
+    if isinstance(image, (str, os.PathLike)):
+        with _opened(image, name) as picture:
+            pixels, turn = _pixels(picture, name), _orientation(picture)
+    elif isinstance(image, Image.Image):
+        pixels, turn = _pixels(image, name), _orientation(image)
+    else:
+        pixels, turn = _array(image, name), _ORIENTATIONS[1]
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels).astype(np.uint8)
+    if turn[0, 0] == 0:
+        pixels = pixels.transpose(1, 0, 2)
+    horizontal, vertical = turn.sum(axis=1)
+    return np.ascontiguousarray(pixels[::vertical, ::horizontal])
+
+
+@dataclass(frozen=True, eq=False)
+class _View:
+    """One crop on its way to the network; without a crop, the news that an image is broken or has no people."""
+
+    image: int
+    error: PoseError | None = None
+    person: int = -1
+    box: np.ndarray = field(default_factory=lambda: np.zeros(4))
+    affine: np.ndarray = field(default_factory=lambda: np.eye(3))
+    mirrored: bool = False
+    crop: np.ndarray | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class _Answer:
+    view: _View
+    pixels: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
+    probability: np.ndarray = field(default_factory=lambda: np.empty(0))
+
+
+def _views(
+    images: Iterable[ImageLike], boxes: Iterable[Any] | None, *, zooms: np.ndarray, flip: bool, size: int
+) -> Iterator[_View]:
+    """Every person's crops; what is wrong with an image comes as its last view."""
+    for position, (image, given) in enumerate(_pairs(images, boxes)):
+        try:
+            yield from _views_of_image(position, image, given, zooms=zooms, flip=flip, size=size)
+        except PoseError as error:
+            yield _View(position, error)
+
+
+def _views_of_image(
+    position: int, image: ImageLike, given: Any, *, zooms: np.ndarray, flip: bool, size: int
+) -> Iterator[_View]:
+    source = _open(image, _name(image, position))
+    people = _windows(given, source)
+    if not people:
+        yield _View(position)
+    for person, (box, center, side) in enumerate(people):
+        for zoom in zooms:
+            pixels = source.cut(crop_affine(center, side * zoom), size)
+            for mirrored in (False, True) if flip else (False,):
+                affine = crop_affine(center, side * zoom, flip=mirrored)
+                yield _View(position, None, person, box, affine, mirrored, pixels[:, ::-1] if mirrored else pixels)
+
+
+def _windows(given: Any, source: "_Source") -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """Box (4,), centre (2,) and side of each person's window, in pixels of the upright image."""
+    width, height = source.size
+    if given is None:
+        return [(np.array([0.0, 0.0, width, height]), np.array([width, height]) / 2, float(max(width, height)))]
+    try:
+        boxes = np.asarray(given, np.float64)
+    except (TypeError, ValueError, OverflowError):
+        boxes = np.full(1, np.nan)
+    if boxes.size == 0:
+        return []
+    if boxes.shape == (4,):
+        boxes = boxes[None]
+    if boxes.ndim != 2 or boxes.shape[1] != 4:
+        raise PoseError(f"{source.name}: its boxes must be numbers of shape (n, 4) or (4,). Received: {_short(given)}")
+    for box in boxes:
+        shown = ", ".join(f"{value:g}" for value in box)
+        if not (np.isfinite(box).all() and (np.abs(box) <= _FARTHEST).all()):
+            raise PoseError(f"{source.name}: the box ({shown}) must have finite coordinates of at most {_FARTHEST:g}.")
+        if (box[2:] - box[:2] < 1).any():
+            raise PoseError(
+                f"{source.name}: the box ({shown}) has no area; expected x0 y0 x1 y1, at least a pixel wide and high."
+            )
+        if (box[2:] <= 0).any() or (box[:2] >= (width, height)).any():
+            raise PoseError(f"{source.name}: the box ({shown}) lies outside the image of {width} x {height} pixels.")
+    return [(box, (box[:2] + box[2:]) / 2, BOX_MARGIN * float((box[2:] - box[:2]).max())) for box in boxes]
+
+
+@dataclass(frozen=True, eq=False)
+class _Source:
+    """An image to cut crops from: encoded, as evaluation reads it, wherever evaluation's decoder gives what we want."""
+
+    name: str
+    content: bytes | np.ndarray
+    """A JPEG or PNG, or (h, w, 3) uint8 or float32 in [0, 255]; as stored, not upright."""
+    size: tuple[int, int]
+    """Width and height of the upright image."""
+    upright: np.ndarray
+    """(3, 3) stored pixels -> pixels of the upright image."""
+
+    def cut(self, affine: np.ndarray, size: int) -> np.ndarray:
+        """(size, size, 3) float32 in [-1, 1]; `affine` (3, 3): pixels of the upright image -> crop-normalised."""
+        kind = tf.string if isinstance(self.content, bytes) else tf.as_dtype(self.content.dtype)
+        try:
+            with tf.device("CPU"):
+                return _cropper(kind, size)(self.content, (affine @ self.upright).astype(np.float32)).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise PoseError(f"{self.name} is truncated or damaged.") from error
+
+
+@cache
+def _cropper(kind: tf.DType, size: int) -> Callable:
+    encoded = kind == tf.string
+    signature = [tf.TensorSpec([] if encoded else [None, None, 3], kind), tf.TensorSpec([3, 3], tf.float32)]
+
+    def cut(image: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
+        return normalize(crop(image, affine, size) if encoded else crop_pixels(image, affine, size))
+
+    return tf.function(cut, input_signature=signature)
+
+
+def _open(image: ImageLike, name: str) -> _Source:
+    """Check an image's header; decode it only if evaluation's decoder would not give what is promised above."""
+    if isinstance(image, (str, os.PathLike)):
+        with _opened(image, name) as picture:
+            turn = _orientation(picture)
+            if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
+                return _source(name, Path(image).read_bytes(), picture.size, turn)
+            return _source(name, _pixels(picture, name), picture.size, turn)
+    if isinstance(image, Image.Image):
+        _check_size(image, name)
+        return _source(name, _pixels(image, name), image.size, _orientation(image))
+    pixels = _array(image, name)
+    return _source(name, pixels, (pixels.shape[1], pixels.shape[0]), _ORIENTATIONS[1])
+
+
+def _source(name: str, content: bytes | np.ndarray, stored: tuple[int, int], turn: np.ndarray) -> _Source:
+    upright = np.eye(3)
+    upright[:2, :2] = turn
+    upright[:2, 2] = np.maximum(-turn, 0) @ stored  # moves the turned rectangle's corner back to the origin
+    width, height = np.abs(turn) @ stored
+    return _Source(name, content, (int(width), int(height)), upright)
+
+
+# EXIF orientation -> where the stored x and y axes point in the upright picture, as columns.
+_ORIENTATIONS = {
+    1: np.array([[1, 0], [0, 1]]),
+    2: np.array([[-1, 0], [0, 1]]),
+    3: np.array([[-1, 0], [0, -1]]),
+    4: np.array([[1, 0], [0, -1]]),
+    5: np.array([[0, 1], [1, 0]]),
+    6: np.array([[0, -1], [1, 0]]),
+    7: np.array([[0, -1], [-1, 0]]),
+    8: np.array([[0, 1], [-1, 0]]),
+}
+
+
+def _orientation(picture: Image.Image) -> np.ndarray:
+    try:
+        exif = Image.Image.getexif(picture)  # that of PNG's class would decode the image first
+        return _ORIENTATIONS.get(exif.get(_EXIF_ORIENTATION, 1), _ORIENTATIONS[1])
+    except Exception:  # PIL raises struct.error, SyntaxError, ...; without a readable tag the photo is taken as it is
+        return _ORIENTATIONS[1]
+
+
+@contextmanager
+def _opened(path: str | os.PathLike[str], name: str) -> Iterator[Image.Image]:
+    """The picture with its header read; whatever goes wrong with the file, here or in the block, is a `PoseError`."""
+    try:
+        if not os.path.getsize(path) and os.path.isfile(path):
+            raise PoseError(f"{name} is empty.")
+        with Image.open(path) as picture:
+            _check_size(picture, name)
+            yield picture
+    except PoseError:
+        raise
+    except Image.DecompressionBombError as error:
+        raise PoseError(f"{name} announces far more than {MAX_PIXELS} pixels.") from error
+    except UnidentifiedImageError as error:
+        raise PoseError(f"{name} is not an image of a known format, or is damaged.") from error
+    except OSError as error:
+        reason = f"cannot be read: {error.strerror}" if error.strerror else "is truncated or damaged"
+        raise PoseError(f"{name} {reason}.") from error
+    except ValueError as error:
+        raise PoseError(f"{name} cannot be read: {error}.") from error
+
+
+def _check_size(picture: Image.Image, name: str) -> None:
+    if picture.width * picture.height > MAX_PIXELS:
+        raise PoseError(f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS} in all.")
+
+
+def _pixels(picture: Image.Image, name: str) -> np.ndarray:
+    """(h, w, 3) of a PIL image as stored: uint8, or float32 in [0, 255] where it has 16 bits."""
+    try:
+        picture.load()
+        if picture.mode.startswith("I;16"):
+            return _array(np.asarray(picture).astype(np.uint16), name)
+        if picture.mode not in ("I", "F"):
+            if picture.has_transparency_data:
+                picture = picture.convert("RGBA")
+                picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
+            return np.asarray(picture.convert("RGB"))
+    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
+        raise PoseError(f"{name} is truncated or damaged.") from error
+    raise PoseError(f"{name} has pixels of PIL's mode {picture.mode!r}, whose range is unknown; expected 8 or 16 bits.")
+
+
+def _array(image: Any, name: str) -> np.ndarray:
+    """(h, w, 3) uint8, or float32 in [0, 255], of an array as `PosePredictor.predict` takes it."""
+    try:
+        pixels = np.asarray(image)
+    except (TypeError, ValueError):
+        pixels = np.empty(0, object)
+    if pixels.ndim == 2:
+        pixels = pixels[..., None]
+    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
+        raise PoseError(
+            f"{name} must be a path, a PIL image or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). "
+            f"Received: {type(image).__name__} of shape {getattr(image, 'shape', None)}"
+        )
+    floating = np.issubdtype(pixels.dtype, np.floating)
+    if floating and not (pixels.min() >= 0 and pixels.max() <= 1):
+        raise PoseError(
+            f"{name} must have values in [0, 1], as its type is {pixels.dtype}. "
+            f"Received: values from {pixels.min():g} to {pixels.max():g}"
+        )
+    if floating:
+        pixels = pixels.astype(np.float32) * 255
+    elif pixels.dtype == np.uint16:
+        pixels = pixels.astype(np.float32) / 257
+    elif pixels.dtype != np.uint8:
+        raise PoseError(f"{name} must be uint8, uint16 or floating point. Received: {pixels.dtype}")
+    if pixels.shape[2] == 1:
+        return np.repeat(pixels, 3, axis=2)
+    if pixels.shape[2] == 4:
+        return pixels[..., :3] * (pixels[..., 3:] / np.float32(255))
+    return pixels
+
+
+def _is_single(images: Any) -> bool:
+    return isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
+
+
+def _name(image: Any, position: int) -> str:
+    """What messages call the image: its path, or its place among the images."""
+    path = image if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", None)
+    return str(path) if path else f"images[{position}]"
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else text[:77] + "..."
+
+
+def _pairs(images: Iterable[ImageLike], boxes: Iterable[Any] | None) -> Iterator[tuple[ImageLike, Any]]:
+    """Each image with its entry of `boxes`."""
+    if boxes is None:
+        yield from zip(images, repeat(None))
+        return
+    missing: Any = object()
+    for image, given in zip_longest(images, boxes, fillvalue=missing):
+        if image is missing or given is missing:
+            raise PoseError("boxes must have one entry, which may be None, for each image. Received: more of one kind")
+        yield image, given
+
+
+def _batched(views: Iterator[_View], size: int) -> Iterator[list[_View]]:
+    while batch := list(islice(views, size)):
+        yield batch
+
+
+def _ahead(batches: Iterator[list[_View]]) -> Iterator[list[_View]]:
+    """The batches, each made in a thread while the one before it is worked on."""
+    with ThreadPoolExecutor(1) as pool:
+        coming = pool.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = pool.submit(next, batches, None)
+            yield batch
