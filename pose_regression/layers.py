@@ -97,8 +97,8 @@ class ContextAggregation(keras.layers.Layer):
     """Blend each joint's own answer with its context maps': y = α y_d + (1 - α) Σ p_c y_c / Σ p_c (eq. 6).
 
     Context maps are joint-major: those of joint j are j·N_c ... j·N_c + N_c - 1. Where every probability of a joint
-    underflows (all context logits below about -87; the authors' code gives NaN there), the context term is 0 / tiny
-    and so 0: finite, and equal to the authors' result wherever theirs is finite.
+    underflows (all context logits below about -87; the authors' code gives NaN there), the context term is 0.
+    Value and gradient are finite for any logits, and equal the authors' wherever no product of theirs underflows.
 
     Args:
         alpha: weight of the direct detection, in [0, 1].
@@ -122,8 +122,12 @@ class ContextAggregation(keras.layers.Layer):
         per_joint = context_pose.shape[1] // joints
         votes = ops.reshape(context_pose, (-1, joints, per_joint, 2))
         weights = ops.reshape(context_probability, (-1, joints, per_joint, 1))
+        # Relative to the largest: the gradient of a quotient divides by the square of its denominator on some backends,
+        # which is 0 for probabilities below 1e-19.
         smallest = float(np.finfo(np.float32).tiny)
-        context = ops.sum(weights * votes, axis=2) / ops.maximum(ops.sum(weights, axis=2), smallest)
+        weights = weights / ops.maximum(ops.stop_gradient(ops.max(weights, axis=2, keepdims=True)), smallest)
+        total = ops.sum(weights, axis=2)
+        context = ops.sum(weights * votes, axis=2) / ops.where(total > 0, total, 1.0)
         return self.alpha * part_pose + (1 - self.alpha) * context
 
     def compute_output_shape(self, part_pose_shape, context_pose_shape, context_probability_shape):
@@ -186,7 +190,8 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
             return super().call(inputs)
         import tensorflow as tf
 
-        kernel, pointwise = ops.convert_to_tensor(self.depthwise_kernel), ops.convert_to_tensor(self.pointwise_kernel)
+        # Tensors, not variables: custom_gradient refuses those when it runs eagerly.
+        kernel, pointwise = (tf.cast(w, self.compute_dtype) for w in (self.depthwise_kernel, self.pointwise_kernel))
         channels, outputs = pointwise.shape[2:]
         spatial = _depthwise(ops.cast(inputs, self.compute_dtype), kernel)
         mixed = tf.matmul(tf.reshape(spatial, (-1, channels)), tf.reshape(pointwise, (channels, outputs)))
@@ -198,8 +203,10 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
         import tensorflow as tf
 
         odd = all(size % 2 for size in self.kernel_size)
-        plain = self.padding == "same" and not self.use_bias and self.depth_multiplier == 1
-        return odd and plain and self.strides == (1, 1) and not tf.config.list_logical_devices("GPU")
+        bare = not self.use_bias and self.activation is keras.activations.linear and self.depth_multiplier == 1
+        shape_kept = self.padding == "same" and self.strides == (1, 1) and self.dilation_rate == (1, 1)
+        cpu = not tf.config.list_logical_devices("GPU")
+        return odd and bare and shape_kept and self.data_format == "channels_last" and cpu
 
 
 def _depthwise(x, kernel):
@@ -232,9 +239,7 @@ def _depthwise_kernel_gradient(x, upstream, shape):
     padded = tf.transpose(padded, (3, 2, 0, 1))
     upstream = tf.reshape(tf.transpose(upstream, (3, 0, 1, 2)), (channels, -1, width))
     wide = width + columns - 1
-    products = [
-        tf.matmul(tf.reshape(padded[..., i : i + height], (channels, wide, -1)), upstream) for i in range(rows)
-    ]
+    products = [tf.matmul(tf.reshape(padded[..., i : i + height], (channels, wide, -1)), upstream) for i in range(rows)]
     diagonals = np.zeros((wide, width, columns), np.float32)
     for w in range(width):
         diagonals[range(w, w + columns), w, range(columns)] = 1
