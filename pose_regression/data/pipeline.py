@@ -152,7 +152,8 @@ def _reduce(
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """As `_decode`, of a decoded image: the mean of every `ratio` x `ratio` pixels."""
     height_width = tf.shape(pixels)[:2]
-    first, extent = _window(height_width[::-1], low, high, ratio)
+    # TensorFlow's graph optimizer prints an error about height_width[::-1].
+    first, extent = _window(tf.reverse(height_width, [0]), low, high, ratio)
     # The last pixels of an image whose sides are no multiple of the ratio are repeated, as libjpeg does.
     rows = tf.minimum(tf.range(first[1] * ratio, (first[1] + extent[1]) * ratio), height_width[0] - 1)
     columns = tf.minimum(tf.range(first[0] * ratio, (first[0] + extent[0]) * ratio), height_width[1] - 1)
