@@ -1,6 +1,6 @@
 """Equations 7 and 8, on every block, with masks for absent joints.
 
-Targets carry their masks: `pose` (B, J, 3) is x, y, present; `probability` (B, J, 2) is target, weight. A coordinate
+Targets carry their masks: `pose` (B, J, 3) is x, y, present; `probability` (B, J, 2) is target, weight. A target
 whose mask is 0 enters neither the value nor the gradient, whatever it holds. Predictions are those of
 `outputs="all"`: (B, K, J, 2) and (B, K, J, 1). All in float32.
 """
@@ -60,7 +60,8 @@ def probability_entropy(target, probability, weight):
         (B, K); 0 for a sample without such joints.
     """
     weight = ops.expand_dims(weight, 1)
-    entropy = _cross_entropy(ops.expand_dims(target, 1), probability)
+    target = ops.where(weight > 0, ops.expand_dims(target, 1), 0.0)
+    entropy = _cross_entropy(target, probability)
     return ops.sum(entropy * weight, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), 1.0)
 
 

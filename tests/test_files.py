@@ -1,0 +1,86 @@
+import errno
+import os
+import subprocess
+import sys
+
+import pytest
+
+from pose_regression.errors import PoseError
+from pose_regression.files import atomic_path
+
+
+def test_file_appears_whole_in_a_folder_made_for_it(tmp_path):
+    path = tmp_path / "new" / "folder" / "table.csv"
+    with atomic_path(path) as temporary:
+        temporary.write_text("whole")
+        assert temporary.parent == path.parent  # the same file system, so that the rename is atomic
+        assert temporary.suffix == ".csv"
+        assert not path.exists()
+    assert path.read_text() == "whole"
+    assert os.listdir(path.parent) == ["table.csv"]
+
+
+@pytest.mark.parametrize("error", [RuntimeError("half way"), KeyboardInterrupt()])
+def test_old_content_survives_a_failed_write(tmp_path, error):
+    path = tmp_path / "state.h5"
+    path.write_text("old")
+    with pytest.raises(type(error)), atomic_path(str(path)) as temporary:
+        temporary.write_text("ne")
+        raise error
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["state.h5"]
+
+
+def test_old_content_survives_the_death_of_the_process(tmp_path):
+    path = tmp_path / "state.h5"
+    path.write_text("old")
+    script = (
+        "import os, signal, sys\n"
+        "from pose_regression.files import atomic_path\n"
+        "with atomic_path(sys.argv[1]) as temporary:\n"
+        "    temporary.write_text('half')\n"
+        "    os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    assert subprocess.run([sys.executable, "-c", script, str(path)]).returncode == -9
+    assert path.read_text() == "old"
+    with atomic_path(path) as temporary:  # what the dead one left behind is in nobody's way
+        temporary.write_text("new")
+    assert path.read_text() == "new"
+
+
+def test_full_disk_is_one_sentence_and_keeps_the_old_content(tmp_path):
+    path = tmp_path / "state.h5"
+    path.write_text("old")
+    with pytest.raises(PoseError, match=r"state\.h5 could not be written: No space left on device\.$"):
+        with atomic_path(path) as temporary:
+            temporary.write_text("half")
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    assert path.read_text() == "old"
+    assert os.listdir(tmp_path) == ["state.h5"]
+
+
+def test_unwritable_folder_is_one_sentence(tmp_path):
+    (tmp_path / "file").write_text("a file where a folder should be")
+    with pytest.raises(PoseError, match=r"file/state\.h5 could not be written: "):
+        with atomic_path(tmp_path / "file" / "state.h5"):
+            pytest.fail("nothing may be written")
+
+    readonly = tmp_path / "readonly"
+    readonly.mkdir(mode=0o500)
+    if not os.access(readonly, os.W_OK):  # the superuser may write anyway
+        with pytest.raises(PoseError, match=r"readonly/state\.h5 could not be written: Permission denied\.$"):
+            with atomic_path(readonly / "state.h5") as temporary:
+                temporary.write_text("x")
+
+
+def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path):
+    (tmp_path / "state.h5").mkdir()
+    with pytest.raises(PoseError, match=r"state\.h5 could not be written: Is a directory\.$"):
+        with atomic_path(tmp_path / "state.h5") as temporary:
+            temporary.write_text("x")
+    assert os.listdir(tmp_path) == ["state.h5"]
+
+
+def test_a_block_that_writes_nothing_is_an_error(tmp_path):
+    with pytest.raises(PoseError, match="could not be written: No such file"), atomic_path(tmp_path / "x"):
+        pass
