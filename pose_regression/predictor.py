@@ -423,10 +423,10 @@ def _open(image: ImageLike, name: str) -> _Source:
     """Check an image's header; decode it only if evaluation's decoder would not give what is promised above."""
     if isinstance(image, (str, os.PathLike)):
         with _opened(image, name) as picture:
-            turn = _orientation(picture)
             if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                return _source(name, Path(image).read_bytes(), picture.size, turn)
-            return _source(name, _pixels(picture, name), picture.size, turn)
+                return _source(name, Path(image).read_bytes(), picture.size, _orientation(picture))
+            pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
+            return _source(name, pixels, picture.size, _orientation(picture))
     if isinstance(image, Image.Image):
         _check_size(image, name)
         return _source(name, _pixels(image, name), image.size, _orientation(image))

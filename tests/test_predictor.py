@@ -1,0 +1,371 @@
+"""Photographs in, poses out: evaluation's numbers for every kind of file, one sentence for what can't be used."""
+
+import json
+import struct
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from pose_regression import evaluation
+from pose_regression.data import lsp
+from pose_regression.data.sample import Sample
+from pose_regression.errors import PoseError
+from pose_regression.network import PoseRegressor
+from pose_regression.predictor import BOX_MARGIN, MAX_PIXELS, Pose, PosePredictor, load_upright
+from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.weights import save_weights
+
+SIZE = 64
+
+
+@pytest.fixture(scope="module")
+def model() -> PoseRegressor:
+    """Random weights; its logits are magnified, so that the answer depends on the picture."""
+    keras.utils.set_random_seed(0)
+    model = PoseRegressor((SIZE, SIZE, 3), num_blocks=1, width=64)
+    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
+    kernel.assign(kernel * 200)
+    return model
+
+
+@pytest.fixture(scope="module")
+def predictor(model) -> PosePredictor:
+    return PosePredictor(model, batch_size=4)
+
+
+def photo(seed: int, width: int = 90, height: int = 120) -> np.ndarray:
+    """(height, width, 3) uint8 of soft random colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save(path: Path, pixels: np.ndarray | Image.Image, **options) -> Path:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+def pixels_of(poses: list[Pose]) -> np.ndarray:
+    return np.stack([pose.pixels for pose in poses])
+
+
+def sample(path: Path, center: tuple[float, float], side: float) -> Sample:
+    return Sample(str(path), np.array(center), side, np.full((16, 2), np.nan), np.ones(16, bool))
+
+
+def test_the_random_network_tells_pictures_apart(predictor):
+    a, b = pixels_of(predictor.predict([photo(0), photo(1)]))
+    assert np.abs(a - b).max() > 5  # else the comparisons below would prove nothing
+
+
+@pytest.mark.parametrize("suffix", [".jpg", ".png"])
+@pytest.mark.parametrize("flip, crops", [(False, 1), (True, 3)])
+def test_files_give_the_numbers_of_evaluation(model, predictor, tmp_path, suffix, flip, crops):
+    paths = [save(tmp_path / f"{i}{suffix}", photo(i, 90 + 31 * i, 120)) for i in range(5)]
+    samples = [sample(path, ((90 + 31 * i) / 2, 60), max(90 + 31 * i, 120)) for i, path in enumerate(paths)]
+    expected = evaluation.predict(model, samples, flip=flip, crops=crops)
+    poses = predictor.predict(paths, flip=flip, crops=crops)
+    np.testing.assert_allclose(pixels_of(poses), expected.pixels, atol=2e-3)
+    np.testing.assert_allclose([pose.probability for pose in poses], expected.probability, atol=1e-5)
+
+
+def test_a_box_becomes_a_square_with_the_margin_of_training(model, predictor, tmp_path):
+    path = save(tmp_path / "a.jpg", photo(0, 300, 200))
+    expected = evaluation.predict(model, [sample(path, (110, 80), 100 * BOX_MARGIN)])
+    (pose,) = predictor.predict(path, (90, 30, 130, 130))
+    np.testing.assert_allclose(pose.pixels, expected.pixels[0], atol=2e-3)
+    np.testing.assert_array_equal(pose.box, [90, 30, 130, 130])
+
+
+@pytest.mark.real_data
+def test_real_photographs_give_the_numbers_of_evaluation(model, predictor, pose_data):
+    samples = lsp.load(pose_data / "lsp", "test")[:6]
+    poses = predictor.predict([sample.image for sample in samples], flip=True)
+    np.testing.assert_allclose(pixels_of(poses), evaluation.predict(model, samples, flip=True).pixels, atol=2e-3)
+
+
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_orientation_is_honoured_and_boxes_are_in_upright_pixels(predictor, tmp_path, suffix, orientation):
+    upright, box = photo(3, 140, 96), (20, 30, 80, 90)
+    # How a camera stores a picture that is to be shown with this orientation.
+    back = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
+    back |= {7: "TRANSVERSE", 8: "ROTATE_270"}
+    stored = Image.fromarray(upright)
+    if orientation > 1:
+        stored = stored.transpose(Image.Transpose[back[orientation]])
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    options = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
+    path = save(tmp_path / f"a{suffix}", stored, exif=exif, **options)
+
+    tolerance = 4 if suffix == ".jpg" else 0
+    assert np.abs(load_upright(path).astype(int) - upright).max() <= tolerance
+    found = pixels_of([*predictor.predict(path, box), *predictor.predict(path)])
+    expected = pixels_of([*predictor.predict(upright, box), *predictor.predict(upright)])
+    np.testing.assert_allclose(found, expected, atol=1.5 if suffix == ".jpg" else 2e-3)
+    with Image.open(path) as image:
+        np.testing.assert_allclose(pixels_of(predictor.predict(image, box)), expected[:1], atol=2)
+
+
+def test_kinds_of_pictures(predictor, tmp_path):
+    rgb = photo(4)
+    grey = np.asarray(Image.fromarray(rgb).convert("L"))
+    grey_rgb = np.repeat(grey[..., None], 3, axis=2)
+    cases = {
+        "grey.png": (Image.fromarray(grey), grey_rgb),
+        "grey.jpg": (Image.fromarray(grey), grey_rgb),
+        "deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), grey_rgb),
+        "deep.tif": (Image.fromarray(grey.astype(np.uint16) * 257), grey_rgb),
+        "opaque.png": (Image.fromarray(rgb).convert("RGBA"), rgb),
+        "palette.png": (Image.fromarray(grey).convert("P"), grey_rgb),
+        "cmyk.jpg": (Image.fromarray(rgb).convert("CMYK"), rgb),
+        "cmyk.tif": (Image.fromarray(rgb).convert("CMYK"), rgb),
+        "picture.bmp": (Image.fromarray(rgb), rgb),
+    }
+    for name, (image, expected) in cases.items():
+        path = save(tmp_path / name, image, **({"quality": 98} if name.endswith("jpg") else {}))
+        assert np.abs(load_upright(path).astype(int) - expected).max() <= (12 if name.endswith("jpg") else 1), name
+        reference = predictor.predict(expected)[0].pixels
+        assert np.abs(predictor.predict(path)[0].pixels - reference).max() < 2.5, name
+        assert np.abs(predictor.predict(image)[0].pixels - reference).max() < 0.1, name
+
+
+def test_transparency_lies_over_black(predictor, tmp_path):
+    pixels = np.full((40, 40, 4), 200, np.uint8)
+    pixels[:, :20, 3], pixels[:, 20:, 3] = 0, 128
+    expected = np.zeros((40, 40, 3))
+    expected[:, 20:] = 200 * 128 / 255
+    indexed = Image.fromarray(np.full((40, 40), 7, np.uint8), "P")
+    indexed.putpalette([200] * 768)
+    path = save(tmp_path / "a.png", pixels)
+    for image in (path, Image.fromarray(pixels), pixels, (pixels / 255).astype(np.float32)):
+        assert np.abs(load_upright(image) - expected).max() <= 1
+    assert load_upright(save(tmp_path / "p.png", indexed, transparency=7)).max() == 0
+    found, wanted = predictor.predict(path)[0], predictor.predict(np.rint(expected).astype(np.uint8))[0]
+    np.testing.assert_allclose(found.pixels, wanted.pixels, atol=0.5)
+
+
+def test_arrays_of_every_type_mean_the_same(predictor):
+    image = photo(5)
+    expected = predictor.predict(image)[0].pixels
+    for same in (image / 255, (image / 255).astype(np.float32), image.astype(np.uint16) * 257):
+        np.testing.assert_allclose(predictor.predict(same)[0].pixels, expected, atol=0.02)
+    batch = np.stack([photo(5), photo(6)])
+    np.testing.assert_array_equal(pixels_of(predictor.predict(batch)), pixels_of(predictor.predict(list(batch))))
+    grey = image[..., :1]
+    np.testing.assert_array_equal(predictor.predict(grey)[0].pixels, predictor.predict(grey[..., 0])[0].pixels)
+
+
+def test_batches_span_images_and_keep_the_order(model, predictor):
+    images = [photo(i, 100 + i, 90) for i in range(6)]
+    boxes = [None, [(5, 5, 60, 80), (20, 10, 99, 70), (0, 0, 30, 30)], [], np.empty((0, 4)), (9, 9, 70, 70), None]
+    apart = [[] if i in (2, 3) else predictor.predict(images[i], boxes[i]) for i in range(6)]
+    for batch_size in (1, 2, 16):
+        together = PosePredictor(model, batch_size=batch_size)
+        people = list(together.stream(images, boxes, flip=False))
+        assert [len(of_image) for of_image in people] == [1, 3, 0, 0, 1, 1]
+        np.testing.assert_allclose(
+            pixels_of([pose for of_image in people for pose in of_image]),
+            pixels_of([pose for of_image in apart for pose in of_image]),
+            atol=1e-3,
+        )
+    assert predictor.predict([]) == []
+
+
+def test_the_stream_reads_two_batches_ahead_at_most(predictor):
+    read = 0
+
+    def images() -> Iterator[np.ndarray]:
+        nonlocal read
+        for i in range(40):
+            read += 1
+            yield photo(i)
+
+    stream = predictor.stream(images())
+    for done in range(1, 30):
+        next(stream)
+        assert read <= done + 3 * predictor.batch_size
+    stream.close()
+    assert read < 40
+
+
+def test_a_broken_image_is_raised_or_reported_and_the_others_keep_their_places(predictor, tmp_path):
+    good = save(tmp_path / "good.jpg", photo(0))
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(good.read_bytes()[:400])
+    with pytest.raises(PoseError, match="broken.jpg is truncated or damaged"):
+        predictor.predict([good, broken, good])
+    errors: dict[int, PoseError] = {}
+    # The second box of the third image is wrong: its first one must not slip through.
+    boxes = [None, None, [(0, 0, 50, 50), (5, 5, 5, 50)], None]
+    people = list(predictor.stream([good, broken, good, good], boxes, on_error=errors.__setitem__))
+    assert [len(of_image) for of_image in people] == [1, 0, 0, 1]
+    assert sorted(errors) == [1, 2] and "no area" in str(errors[2])
+    np.testing.assert_array_equal(people[0][0].pixels, people[3][0].pixels)
+
+
+@pytest.mark.parametrize(
+    "box, message",
+    [
+        ((10, 10, 10, 50), "no area"),
+        ((50, 10, 20, 50), "no area"),
+        ((100, 10, 150, 50), "outside the image of 90 x 120"),
+        ((-50, 10, 0, 50), "outside the image"),
+        ((0, 0, float("nan"), 50), "finite"),
+        ((-1e9, 0, 50, 50), "finite coordinates of at most 1e"),
+        ((1, 2, 3), r"shape \(n, 4\)"),
+        ([[1, 2, 3, 4], [5, 6]], r"shape \(n, 4\)"),
+        ("box", r"shape \(n, 4\)"),
+        (10**400, r"shape \(n, 4\)"),
+    ],
+)
+def test_wrong_boxes_are_one_sentence(predictor, box, message):
+    with pytest.raises(PoseError, match=message) as error:
+        predictor.predict(photo(0), box)
+    assert "images[0]" in str(error.value) and "\n" not in str(error.value)
+
+
+def test_boxes_that_do_not_fit_the_images(predictor):
+    for boxes in ([None], [None] * 3):
+        with pytest.raises(PoseError, match="one entry"):
+            predictor.predict([photo(0), photo(1)], boxes)
+
+
+def png_header(width: int, height: int) -> bytes:
+    """A PNG that announces its size and has nearly no pixels."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is empty"),
+        (b"no image", "known format"),
+        (b"\xff\xd8\xff\xe0", "known format|damaged"),
+        (png_header(10_001, 10_000), "10001 x 10000 pixels, more than 100000000"),
+        (png_header(1 << 30, 1 << 30), "far more than 100000000"),
+        (png_header(100, 100), "truncated or damaged"),
+        (None, "No such file"),
+        ("folder", "Is a directory|Permission denied"),
+    ],
+    ids=["empty", "text", "stub", "large", "bomb", "truncated", "missing", "folder"],
+)
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+def test_files_that_cannot_be_used_are_one_sentence(predictor, tmp_path, content, message):
+    path = tmp_path / "it.png"
+    if content == "folder":
+        path.mkdir()
+    elif content is not None:
+        path.write_bytes(content)
+    with pytest.raises(PoseError, match=message) as error:
+        predictor.predict(path)
+    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
+    assert MAX_PIXELS == 100_000_000
+
+
+@pytest.mark.parametrize(
+    "image, message",
+    [
+        (photo(0) / 1.0, r"\[0, 1\].*to 25"),
+        (photo(0) / 127.5 - 1, r"\[0, 1\]"),
+        (np.full((20, 20, 3), np.nan), r"\[0, 1\]"),
+        (photo(0).astype(np.int64), "int64"),
+        (np.zeros((20, 20, 2), np.uint8), r"\(20, 20, 2\)"),
+        (np.zeros((0, 20, 3), np.uint8), r"\(0, 20, 3\)"),
+        ([None], "NoneType"),
+        ([{}], "dict"),
+        (Image.new("F", (20, 20)), "mode 'F'"),
+    ],
+)
+def test_wrong_arrays_are_one_sentence(predictor, image, message):
+    with pytest.raises(PoseError, match=message):
+        predictor.predict(image)
+
+
+def test_weights_that_cannot_be_used(model, tmp_path):
+    path = tmp_path / "a.weights.h5"
+    with pytest.raises(PoseError, match="could not be read"):
+        PosePredictor(path)
+    save_weights(model, path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(PoseError, match="damaged"):
+        PosePredictor(path)
+    with pytest.raises(PoseError, match="Received: int"):
+        PosePredictor(3)  # type: ignore[arg-type]
+    with pytest.raises(PoseError, match="16 joints"):
+        PosePredictor(model, skeleton=Skeleton(("head",)))
+    with pytest.raises(PoseError, match="square"):
+        PosePredictor(PoseRegressor((32, 64, 3), num_blocks=1, width=16))
+    broken = PoseRegressor((32, 32, 3), num_blocks=1, width=16)
+    broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
+    with pytest.raises(PoseError, match="weights are damaged"):
+        PosePredictor(broken).predict(photo(0))
+
+
+def test_a_weight_file_gives_the_model_and_its_joints(model, predictor, tmp_path):
+    skeleton = Skeleton(tuple(f"joint_{i}" for i in range(16)))
+    save_weights(model, tmp_path / "a.weights.h5", skeleton=skeleton)
+    (pose,) = PosePredictor(tmp_path / "a.weights.h5").predict(photo(0))
+    assert pose.names[3] == "joint_3"
+    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0))[0].pixels, atol=1e-3)
+
+
+def test_a_network_with_all_blocks_answers_with_its_last(model, predictor):
+    (pose,) = PosePredictor(model.with_outputs("all")).predict(photo(0))
+    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0))[0].pixels, atol=1e-3)
+
+
+def test_inspect_shows_what_the_network_saw(predictor):
+    image, box = photo(0, 200, 200), (40, 60, 120, 140)
+    pose, seen = predictor.inspect(image, box)
+    np.testing.assert_allclose(pose.pixels, predictor.predict(image, box)[0].pixels, atol=1e-3)
+    assert seen["heatmaps"].shape == (8, 8, 16) and seen["context_heatmaps"].shape == (8, 8, 32)
+    # 80 px times 1.25 is a window of 100 px, from (30, 50).
+    window = Image.fromarray(image[50:150, 30:130]).resize((SIZE, SIZE), Image.Resampling.BILINEAR)
+    assert np.abs(seen["crop"].astype(int) - np.asarray(window)).max() < 12
+    highest = 1 / (1 + np.exp(-seen["heatmaps"].max(axis=(0, 1))))
+    np.testing.assert_allclose(pose.probability, highest, atol=1e-5)
+    for boxes in ([], [(0, 0, 50, 50)] * 2):
+        with pytest.raises(PoseError, match="one box"):
+            predictor.inspect(image, boxes)
+
+
+@pytest.fixture
+def pose() -> Pose:
+    pixels = np.arange(32, dtype=np.float32).reshape(16, 2) + 0.25
+    probability = np.linspace(0.25, 1, 16, dtype=np.float32)
+    return Pose(PA16J, pixels, probability, np.array([1, 2, 31, 42], np.float32))
+
+
+def test_pose_as_dictionary(pose):
+    content = json.loads(json.dumps(pose.to_dict()))
+    assert content["box"] == [1, 2, 31, 42]
+    assert list(content["joints"]) == list(PA16J.names)
+    assert content["joints"]["left_ankle"] == {"x": 30.25, "y": 31.25, "probability": 1.0}
+
+
+def test_pose_in_cocos_format(pose):
+    content = json.loads(json.dumps(pose.to_coco()))
+    assert content["bbox"] == [1, 2, 30, 40] and content["area"] == 1200 and content["category_id"] == 1
+    assert content["keypoints"][:3] == [0.25, 1.25, 0] and content["keypoints"][-3:] == [30.25, 31.25, 2]
+    # 0.25 + 0.05 i >= 0.5 from i = 5 on.
+    assert content["keypoints"][2::3] == [0] * 5 + [2] * 11 and content["num_keypoints"] == 11
+    assert content["score"] == 0.625 and content["probability"][1] == 0.3
+
+
+def test_pose_is_drawn_where_its_joints_are(pose):
+    drawn = pose.draw(np.full((80, 60, 3), 128, np.uint8))
+    changed = np.argwhere((drawn != 128).any(axis=2))  # y, x
+    assert changed.min() == 0 and changed.max(axis=0).tolist() < [36, 36]
+    assert drawn.shape == (80, 60, 3)
