@@ -90,8 +90,8 @@ def main() -> None:
     if not annotated(samples) and not options.output:
         raise PoseError(f"{options.data} has no annotation of MPII test to score with; give --output to predict.")
     if options.predictions:
-        source = {"file": str(options.predictions), "sha256": sha256(options.predictions)}
         predictions = match(load_predictions(options.predictions, benchmark.joints), *identities(samples))
+        source = {"file": str(options.predictions), "sha256": sha256(options.predictions)}
         blocks = predictions.pixels[:, None]
     else:
         if options.benchmark == "mpii":
@@ -217,11 +217,8 @@ def identities(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[int, .
 
 
 def sha256(path: Path) -> str:
-    """Of a file's content, in hexadecimal digits; `PoseError` if it cannot be read."""
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
+    """Of a file's content, in hexadecimal digits."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def load_network(path: Path, joints: Skeleton) -> tuple[PoseRegressor, Skeleton]:
