@@ -5,7 +5,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Sequence
-from contextlib import nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +67,8 @@ def recipe_of(options: argparse.Namespace):
     return replace(recipe, augmentation=replace(recipe.augmentation, **changes))
 
 
-def set_up(options: argparse.Namespace):
-    """Devices, memory, determinism, seed and dtype; returns the scope in which the model is to be built."""
+def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
+    """Devices, memory, determinism, seed and dtype; returns what makes the scope to build a model in."""
     import keras
     import tensorflow as tf
 
@@ -87,11 +87,11 @@ def set_up(options: argparse.Namespace):
     keras.utils.set_random_seed(options.seed)
     keras.config.set_dtype_policy(options.dtype)
     if options.devices == 1:
-        return nullcontext()
+        return nullcontext
     kind = "GPU" if gpus else "CPU"
     if gpus and len(gpus) < options.devices:
         raise PoseError(f"--devices {options.devices}: this host has {len(gpus)} GPUs.")
-    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(options.devices)]).scope()
+    return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(options.devices)]).scope
 
 
 def run_training(
@@ -117,50 +117,95 @@ def run_training(
     """
     from pose_regression.checkpoint import run_directory
     from pose_regression.data.pipeline import prepare_crops, without_broken
-    from pose_regression.evaluation import predict_blocks
-    from pose_regression.network import PoseRegressor
-    from pose_regression.training import compile_model, train
 
     recipe = recipe_of(options)
     if options.batch_size and options.devices > 1 and recipe.batch_size % options.devices:
         raise PoseError(f"--batch-size {recipe.batch_size} does not divide by --devices {options.devices}.")
     with run_directory(options.output, resume=options.resume, force=options.force) as directory:
-        _keep_options(directory / "options.json", options, asdict(recipe))
+        keep_options(directory / "options.json", options, asdict(recipe))
         scope = set_up(options)
         training = without_broken(training)
         if options.cache:
             training = prepare_crops(training, options.cache, augmentation=recipe.augmentation)
-        with scope:
-            model = PoseRegressor(
-                (options.input_size, options.input_size, 3), num_blocks=options.blocks, width=options.width,
-                num_context=options.context, alpha=options.alpha, outputs="all",
-            )  # fmt: skip
-            if initial:
-                initial(model)
-            compile_model(model, recipe, steps_per_epoch=len(training) // recipe.batch_size)
-        print(
-            f"{len(training)} people to train on, {len(validation)} to validate on, "
-            f"{model.count_params():,} parameters, {len(training) // recipe.batch_size} batches an epoch.", flush=True,
+        train_network(
+            options, directory, scope, training=training, validation=validation, score=score, total=total,
+            initial=initial, report=_tensorboard(directory / "tensorboard", validation),
         )  # fmt: skip
-
-        def validate(model, callbacks):
-            estimate = predict_blocks(model, validation, callbacks=callbacks)
-            scores = score(validation, estimate.pixels[:, -1])
-            blocks = {
-                f"score_block_{k + 1}": score(validation, estimate.pixels[:, k])[total]
-                for k in range(estimate.pixels.shape[1])
-            }
-            return {"score": scores[total], **scores, **blocks}
-
-        board = _tensorboard(directory / "tensorboard", validation)
-        train(
-            model, training, validate, recipe, directory, seed=options.seed, save_every=options.save_every, report=board
-        )  # fmt: skip
-        plot_history(directory / "history.csv", directory / "curves.png", total=total)
     return directory
 
 
-def _keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
+def by_coordinates(network, recipe, *, steps_per_epoch: int) -> tuple[Any, dict[str, Any]]:
+    """The paper's supervision: the network is trained as it is, and answers itself."""
+    from pose_regression.training import compile_model
+
+    compile_model(network, recipe, steps_per_epoch=steps_per_epoch)
+    return network, {"network": network}
+
+
+def train_network(
+    options: argparse.Namespace,
+    directory: Path,
+    scope: Callable[[], AbstractContextManager],
+    *,
+    training: Sequence,
+    validation: Sequence,
+    score: Callable[[Sequence, Any], dict[str, float]],
+    total: str,
+    initial: Callable[[Any], None] | None = None,
+    supervise: Callable[..., tuple[Any, dict[str, Any]]] = by_coordinates,
+    report: Callable[[Any, int, dict[str, float]], None] | None = None,
+) -> None:
+    """What `run_training` does once directory, devices and images are ready.
+
+    Args:
+        options: of `add_options`.
+        directory: of the run, held by `run_directory`.
+        scope: of `set_up`.
+        training, validation, score, total, initial: as for `run_training`; every training image can be read.
+        supervise: network, recipe and steps_per_epoch -> the compiled model to train, which shares the network's
+            weights, and by name the models that answer in validation: the first is scored, and the others' totals
+            are `score_NAME` in the history.
+        report: called after each epoch with network, epoch and its row of the history.
+    """
+    from pose_regression.evaluation import predict_blocks
+    from pose_regression.network import PoseRegressor
+    from pose_regression.training import train
+
+    recipe = recipe_of(options)
+    steps = len(training) // recipe.batch_size
+    with scope():
+        network = PoseRegressor(
+            (options.input_size, options.input_size, 3), num_blocks=options.blocks, width=options.width,
+            num_context=options.context, alpha=options.alpha, outputs="all",
+        )  # fmt: skip
+        if initial:
+            initial(network)
+        model, answering = supervise(network, recipe, steps_per_epoch=steps)
+    print(
+        f"{len(training)} people to train on, {len(validation)} to validate on, "
+        f"{network.count_params():,} parameters, {steps} batches an epoch.", flush=True,
+    )  # fmt: skip
+
+    def validate(_, callbacks):
+        poses = {
+            name: predict_blocks(reader, validation, callbacks=callbacks).pixels for name, reader in answering.items()
+        }
+        first, *others = poses
+        scores = score(validation, poses[first][:, -1])
+        blocks = {
+            f"score_block_{k + 1}": score(validation, poses[first][:, k])[total] for k in range(poses[first].shape[1])
+        }
+        more = {f"score_{name}": score(validation, poses[name][:, -1])[total] for name in others}
+        return {"score": scores[total], **scores, **blocks, **more}
+
+    train(
+        model, training, validate, recipe, directory, seed=options.seed, save_every=options.save_every,
+        report=report and (lambda _, epoch, row: report(network, epoch, row)),
+    )  # fmt: skip
+    plot_history(directory / "history.csv", directory / "curves.png", total=total)
+
+
+def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
     """Write the options of a new run; of a continued one, refuse those that would make it another run."""
     fixed = {k: v for k, v in vars(options).items() if k not in ("output", "resume", "force", "save_every", "cache")}
     new = json.loads(json.dumps({"options": fixed, "recipe": recipe}, default=str))

@@ -177,6 +177,17 @@ def train(
 
 def compile_model(model: PoseRegressor, recipe: Recipe, *, steps_per_epoch: int) -> None:
     """Attach losses (eqs. 7 and 8 on every block), per-block losses and the recipe's optimizer."""
+    model.compile(
+        make_optimizer(recipe, steps_per_epoch=steps_per_epoch),
+        loss={"pose": PoseLoss(entropy=recipe.entropy), "probability": ProbabilityLoss()},
+        loss_weights={"pose": 1.0, "probability": PROBABILITY_WEIGHT},
+        metrics={"pose": [BlockLosses(model.get_config()["num_blocks"], name="blocks")]},
+    )
+    create_running_losses(model)
+
+
+def make_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer, with its schedule where that changes within an epoch."""
     rate: Any = recipe.learning_rate
     if recipe.schedule == "cosine":
         total = steps_per_epoch * recipe.epochs
@@ -186,21 +197,22 @@ def compile_model(model: PoseRegressor, recipe: Recipe, *, steps_per_epoch: int)
         )
     average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     if recipe.optimizer == "rmsprop":
-        optimizer = RMSprop(rate, **average)
-    elif recipe.optimizer == "adamw":
+        return RMSprop(rate, **average)
+    if recipe.optimizer == "adamw":
         optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
         optimizer.exclude_from_weight_decay(var_names=["beta"])
-    else:
-        raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
-    model.compile(
-        optimizer,
-        loss={"pose": PoseLoss(entropy=recipe.entropy), "probability": ProbabilityLoss()},
-        loss_weights={"pose": 1.0, "probability": PROBABILITY_WEIGHT},
-        metrics={"pose": [BlockLosses(model.get_config()["num_blocks"], name="blocks")]},
-    )
-    # Keras creates the variables of running losses at the first batch; a state restored before it needs them.
+        return optimizer
+    raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
+
+
+def create_running_losses(model: keras.Model) -> None:
+    """Create the variables of a compiled model's running losses.
+
+    Keras creates them at the first batch; a state restored before it needs them.
+    """
     blank = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
-    targets = {"pose": np.zeros((1, *blank["pose"].shape[2:-1], 3)), "probability": np.zeros_like(blank["pose"][:, 0])}
+    joints = model.get_config()["num_joints"]
+    targets = {"pose": np.zeros((1, joints, 3)), "probability": np.zeros((1, joints, 2))}
     model.compute_loss(y=targets, y_pred=blank)
     model.compute_metrics(None, targets, blank)
     model.reset_metrics()
