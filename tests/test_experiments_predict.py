@@ -1,0 +1,381 @@
+"""The command: nothing lost, nothing half-written, and one sentence for every mistake."""
+
+import csv
+import io
+import json
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from PIL import Image
+
+from experiments import predict
+from experiments.command import run
+from pose_regression.errors import PoseError
+from pose_regression.network import PoseRegressor
+from pose_regression.predictor import PosePredictor
+from pose_regression.skeleton import PA16J
+from pose_regression.weights import save_weights
+
+
+@pytest.fixture(scope="module")
+def weights(tmp_path_factory) -> Path:
+    """A small network with random weights, as a file."""
+    keras.utils.set_random_seed(0)
+    path = tmp_path_factory.mktemp("weights") / "tiny.weights.h5"
+    save_weights(PoseRegressor((32, 32, 3), num_blocks=1, width=32), path)
+    return path
+
+
+@pytest.fixture
+def command(weights, monkeypatch, tmp_path):
+    """Run the command in `tmp_path`; returns its exit status."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: object) -> int:
+        monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments), "--weights", str(weights)])
+        with pytest.raises(SystemExit) as end:
+            run(predict.main)
+        return end.value.code
+
+    return call
+
+
+def encode(seed: int, kind: str = "JPEG", width: int = 60, height: int = 80) -> bytes:
+    small = np.random.default_rng(seed).integers(0, 256, (5, 5, 3), np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def write_photos(folder: Path, *names: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for i, name in enumerate(names):
+        (folder / name).write_bytes(encode(i, "PNG" if name.endswith("png") else "JPEG"))
+
+
+def written(folder: Path) -> set[str]:
+    return {path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_a_folder_with_a_broken_file(command, weights, tmp_path, capsys):
+    write_photos(tmp_path / "photos", "a.jpg", "b.png", "d.jpg")
+    (tmp_path / "photos/c.jpg").write_bytes(b"")
+    (tmp_path / "photos/notes.txt").write_text("not a picture, and not to be reported")
+    assert command("photos", "--output", "out") == 1
+    out = tmp_path / "out"
+    assert written(out) == {"overlays/a.jpg", "overlays/b.jpg", "overlays/d.jpg", "poses.json", "poses.csv"}
+    streams = capsys.readouterr()
+    assert "photos/c.jpg is empty" in streams.err and "3 people in 3 pictures" in streams.out
+    assert "notes" not in streams.err and "Traceback" not in streams.err
+
+    content = json.loads((out / "poses.json").read_text())
+    assert [image["file_name"] for image in content["images"]] == ["photos/a.jpg", "photos/b.png", "photos/d.jpg"]
+    assert content["images"][0] == {"id": 1, "file_name": "photos/a.jpg", "width": 60, "height": 80}
+    assert [entry["image_id"] for entry in content["annotations"]] == [1, 2, 3]
+    assert content["categories"][0]["keypoints"] == list(PA16J.names)
+    assert content["categories"][0]["skeleton"][0] == [1, 2]  # pelvis and thorax, counted from 1
+    (pose,) = PosePredictor(weights).predict(tmp_path / "photos/d.jpg")
+    np.testing.assert_allclose(
+        np.reshape(content["annotations"][2]["keypoints"], (16, 3))[:, :2], pose.pixels, atol=0.1
+    )
+
+    with (out / "poses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["image"] for row in rows] == ["photos/a.jpg", "photos/b.png", "photos/d.jpg"]
+    assert float(rows[2]["left_ankle_y"]) == pytest.approx(pose.pixels[-1, 1], abs=0.1)
+    assert [float(rows[2][name]) for name in ("person", "x0", "y0", "x1", "y1")] == [0, 0, 0, 60, 80]
+
+
+def test_detections_belong_to_pictures_by_name_or_number(command, tmp_path):
+    write_photos(tmp_path / "photos", "000000000139.jpg", "b.jpg", "empty.jpg")
+    detections = [
+        {"image_id": 139, "category_id": 1, "bbox": [5, 10, 20, 40], "score": 0.9},
+        {"image_id": 139, "category_id": 1, "bbox": [30, 10, 20, 40], "score": 0.8},
+        {"image_id": 139, "category_id": 18, "bbox": [5, 10, 20, 40], "score": 0.9},  # a dog
+        {"image_id": 139, "category_id": 1, "bbox": [5, 10, 20, 40], "score": 0.3},
+        {"file_name": "b.jpg", "bbox": [0, 0, 60, 80]},
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(detections))
+    assert command("photos", "--boxes", "boxes.json", "--output", "out") == 0
+    content = json.loads((tmp_path / "out/poses.json").read_text())
+    assert [entry["image_id"] for entry in content["annotations"]] == [1, 1, 2]
+    assert [entry["bbox"] for entry in content["annotations"][:2]] == [[5, 10, 20, 40], [30, 10, 20, 40]]
+    assert len(content["images"]) == 3 and (tmp_path / "out/overlays/empty.jpg").exists()
+    assert command("photos", "--boxes", "boxes.json", "--min-score", "0.2", "--output", "more") == 0
+    assert len(json.loads((tmp_path / "more/poses.json").read_text())["annotations"]) == 4
+    # The command's own output is a file of boxes too.
+    assert command("photos", "--boxes", "out/poses.json", "--min-score", "0", "--output", "again") == 0
+    again = json.loads((tmp_path / "again/poses.json").read_text())
+    np.testing.assert_allclose(
+        [entry["keypoints"] for entry in again["annotations"]],
+        [entry["keypoints"] for entry in content["annotations"]],
+        atol=0.02,
+    )
+
+
+def test_a_picture_with_a_wrong_box_is_skipped(command, tmp_path, capsys):
+    write_photos(tmp_path / "photos", "a.jpg", "b.jpg")
+    entries = [{"file_name": "a.jpg", "bbox": [5, 5, 0, 9]}, {"file_name": "b.jpg", "bbox": [5, 5, 20, 9]}]
+    (tmp_path / "boxes.json").write_text(json.dumps(entries))
+    assert command("photos", "--boxes", "boxes.json") == 1
+    assert written(tmp_path / "poses") == {"overlays/b.jpg", "poses.json", "poses.csv"}
+    assert "a.jpg: the box (5, 5, 5, 14) has no area" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ("", "is not JSON"),
+        ("[" * 100_000, "is not JSON"),
+        ("{}", "no COCO detections"),
+        ('{"annotations": 3}', "no COCO detections"),
+        ("[1]", "detection 0 is no object"),
+        ('[{"bbox": [1, 2, 3, 4]}]', "detection 0 has neither"),
+        ('[{"image_id": [1], "bbox": [1, 2, 3, 4]}]', "detection 0 has neither"),
+        ('[{"file_name": "a.jpg"}]', "detection 0 must have 'bbox'"),
+        ('[{"file_name": "a.jpg", "bbox": [1, 2, 3]}]', "detection 0 must have 'bbox'"),
+        ('[{"file_name": "a.jpg", "bbox": [1, 2, 3, NaN]}]', "detection 0 must have 'bbox'"),
+        ('[{"file_name": "a.jpg", "bbox": [1, 2, 3, 1' + "0" * 400 + "]}]", "detection 0 must have 'bbox'"),
+        ('[{"file_name": "a.jpg", "bbox": [1, 2, 3, "4"]}]', "detection 0 must have 'bbox'"),
+        ('[{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": null}]', "number as 'score'"),
+        ('[{"file_name": "z.jpg", "bbox": [1, 2, 3, 4]}]', "says nothing about any of the pictures, such as a.jpg"),
+        (None, "No such file"),
+        (b"\xff\xfe[", "is not JSON"),
+    ],
+    ids=range(16),
+)
+def test_wrong_detections_are_one_sentence(tmp_path, content, message):
+    path = tmp_path / "boxes.json"
+    if content is not None:
+        path.write_bytes(content if isinstance(content, bytes) else content.encode())
+    with pytest.raises(PoseError, match=message) as error:
+        predict.read_boxes(path, [Path("a.jpg")], min_score=0.5)
+    assert str(path) in str(error.value)
+
+
+def test_inputs_are_found_once_and_in_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    write_photos(tmp_path / "photos", "b.jpg", "a.PNG", "[1].jpg")
+    (tmp_path / "photos/deeper.jpg").mkdir()
+    found = predict.find_inputs(["photos/b.jpg", "photos", "photos/*.jpg", "photos/[1].jpg", "missing.jpg"])
+    assert [path.as_posix() for path in found] == ["photos/b.jpg", "photos/[1].jpg", "photos/a.PNG", "missing.jpg"]
+    for wrong in (["*.gif"], [str(tmp_path)]):
+        with pytest.raises(PoseError, match=r"No file fits the pattern '\*.gif'|has no images"):
+            predict.find_inputs(wrong)
+
+
+def test_overlays_of_equal_names_are_told_apart_and_inputs_are_never_overwritten(command, tmp_path, capsys):
+    for folder in ("x", "y"):
+        write_photos(tmp_path / folder, "a.jpg", "a.png")
+    assert command("x", "y") == 0
+    names = {f"overlays/a{n}.jpg" for n in ("", "_2", "_3", "_4")}
+    assert written(tmp_path / "poses") == names | {"poses.json", "poses.csv"}
+    before = (tmp_path / "poses/overlays/a.jpg").read_bytes()
+    assert command("poses/overlays") == 2
+    assert (tmp_path / "poses/overlays/a.jpg").read_bytes() == before
+    assert "would be overwritten" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("content", [b"", b"text", encode(0)[:300]])
+def test_one_broken_file_is_one_sentence_and_nothing_is_written(command, tmp_path, capsys, content):
+    (tmp_path / "a.jpg").write_bytes(content)
+    assert command("a.jpg", "--output", "out") == 2
+    assert not (tmp_path / "out").exists()
+    error = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error: ")]
+    assert len(error) == 1 and "a.jpg" in error[0]
+
+
+def test_damage_outside_of_the_box_is_reported(command, tmp_path, capsys):
+    # The crop can be read; the picture to draw on cannot.
+    write_photos(tmp_path, "b.jpg")
+    (tmp_path / "a.jpg").write_bytes(encode(0, width=600, height=800)[:-3000])
+    boxes = [{"file_name": name, "bbox": [5, 5, 40, 40]} for name in ("a.jpg", "b.jpg")]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert command("a.jpg", "b.jpg", "--boxes", "boxes.json") == 1
+    assert "a.jpg is truncated or damaged" in capsys.readouterr().err
+    assert [x["file_name"] for x in json.loads((tmp_path / "poses/poses.json").read_text())["images"]] == ["b.jpg"]
+
+
+def test_output_that_cannot_be_written_and_wrong_options(command, tmp_path, capsys):
+    write_photos(tmp_path, "a.jpg")
+    (tmp_path / "file").write_text("in the way")
+    assert command("a.jpg", "--output", "file") == 2
+    assert "could not be written" in capsys.readouterr().err
+    assert command("a.jpg", "--crops", "0") == 2
+    assert "crops must be at least 1" in capsys.readouterr().err
+    assert command("a.jpg", "--camera", "0") == 2
+    assert command() == 2
+    assert not (tmp_path / "poses").exists()
+
+
+def test_interruption_keeps_what_is_done(command, tmp_path, monkeypatch):
+    write_photos(tmp_path / "photos", *(f"{i}.jpg" for i in range(5)))
+    stream = PosePredictor.stream
+
+    def interrupted(self, *arguments, **options):
+        for position, people in enumerate(stream(self, *arguments, **options)):
+            if position == 3:
+                raise KeyboardInterrupt
+            yield people
+
+    monkeypatch.setattr(PosePredictor, "stream", interrupted)
+    assert command("photos") == 130
+    assert len(json.loads((tmp_path / "poses/poses.json").read_text())["annotations"]) == 3
+    assert len(written(tmp_path / "poses/overlays")) == 3
+
+
+def test_progress_is_for_terminals(monkeypatch):
+    stream = io.StringIO()
+    monkeypatch.setattr(sys, "stderr", stream)
+    predict.Progress(4).step()
+    assert stream.getvalue() == ""
+    monkeypatch.setattr(stream, "isatty", lambda: True)
+    progress = predict.Progress(4)
+    progress.done = 1
+    progress.step()
+    assert "[###############               ] 2/4" in stream.getvalue()
+
+
+def mutated(content: bytes, rng: np.random.Generator) -> bytes:
+    """The file cut off, with bytes changed, with a piece moved, doubled or removed, or with noise in its head."""
+    data, kind = bytearray(content), rng.integers(5)
+    a, b = sorted(rng.integers(0, len(data), 2).tolist())
+    if kind == 0:
+        return bytes(data[:a])
+    if kind == 1:
+        for position in rng.integers(0, len(data), rng.integers(1, 30)):
+            data[position] = rng.integers(256)
+    elif kind == 2:
+        del data[a : min(b, a + 200)]
+    elif kind == 3:
+        data[b:b] = data[a : a + 300]
+    else:
+        for position in rng.integers(0, min(64, len(data)), rng.integers(1, 6)):
+            data[position] = rng.integers(256)
+    return bytes(data)
+
+
+def test_a_hundred_damaged_files_are_read_or_reported(command, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    originals = [encode(i, kind) for i in range(4) for kind in ("JPEG", "PNG")]
+    (tmp_path / "photos").mkdir()
+    for i in range(100):
+        suffix = "png" if i % 2 else "jpg"
+        (tmp_path / f"photos/{i:03d}.{suffix}").write_bytes(mutated(originals[i % 8], rng))
+    assert command("photos") == 1
+    read = {image["file_name"] for image in json.loads((tmp_path / "poses/poses.json").read_text())["images"]}
+    error = capsys.readouterr().err
+    reported = {f"photos/{path}" for path in written(tmp_path / "photos") if f"photos/{path} " in error}
+    assert "Traceback" not in error
+    assert len(read) + len(reported) == 100 and not read & reported
+    assert len(written(tmp_path / "poses/overlays")) == len(read) > 5
+
+
+def write_video(path: Path, frames: int) -> None:
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: videos are not tested")
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), 12.0, (64, 48))
+    for i in range(frames):
+        writer.write(np.full((48, 64, 3), (0, 0, 20 * i), np.uint8))  # red, as OpenCV's order is BGR
+    writer.release()
+
+
+def test_a_video(command, tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: videos are not tested")
+    write_video(tmp_path / "dance.mp4", 11)
+    write_photos(tmp_path, "a.jpg")
+    (tmp_path / "broken.avi").write_bytes(b"RIFF")
+    assert command("a.jpg", "dance.mp4", "broken.avi") == 1
+    assert "broken.avi cannot be read as a video" in capsys.readouterr().err
+    content = json.loads((tmp_path / "poses/poses.json").read_text())
+    names = [image["file_name"] for image in content["images"]]
+    assert names == ["a.jpg"] + [f"dance.mp4#{i:06d}" for i in range(11)]
+    assert len(content["annotations"]) == 12 and content["images"][-1]["width"] == 64
+    frames = list(predict.read_frames(tmp_path / "poses/overlays/dance.mp4"))
+    assert len(frames) == 11 and frames[0].shape == (48, 64, 3)
+    assert abs(int(frames[10][2, 2, 0]) - 200) < 12 and frames[10][2, 2, 2] < 20
+    capture = cv2.VideoCapture(str(tmp_path / "poses/overlays/dance.mp4"))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(12)
+    assert written(tmp_path / "poses") == {"overlays/a.jpg", "overlays/dance.mp4", "poses.json", "poses.csv"}
+
+
+def test_boxes_of_a_videos_frames(command, tmp_path, capsys):
+    write_video(tmp_path / "dance.mp4", 3)
+    boxes = [
+        {"file_name": "dance.mp4#000000", "bbox": [5, 5, 40, 40]},
+        {"file_name": "dance.mp4#000002", "bbox": [500, 5, 40, 40]},
+    ]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert command("dance.mp4", "--boxes", "boxes.json") == 1
+    assert "dance.mp4#000002: the box (500, 5, 540, 45) lies outside" in capsys.readouterr().err
+    content = json.loads((tmp_path / "poses/poses.json").read_text())
+    assert len(content["images"]) == 3 and [entry["image_id"] for entry in content["annotations"]] == [1]
+
+
+def test_without_opencv_a_video_is_one_sentence(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "cv2", None)
+    (tmp_path / "dance.mp4").write_bytes(b"video")
+    assert command("dance.mp4") == 2
+    assert "pip install opencv-python" in capsys.readouterr().err
+    assert command("--camera", "0") == 2
+
+
+class FakeCamera:
+    """A camera with `frames` pictures, or none at all."""
+
+    def __init__(self, frames: int | None):
+        self.frames, self.released = frames, False
+
+    def isOpened(self) -> bool:
+        return self.frames is not None
+
+    def read(self) -> tuple[bool, np.ndarray | None]:
+        self.frames -= 1
+        return (True, np.full((48, 64, 3), (255, 0, 0), np.uint8)) if self.frames >= 0 else (False, None)
+
+    def release(self) -> None:
+        self.released = True
+
+
+def fake_opencv(camera: FakeCamera, shown: list[np.ndarray], *, close_after: int = 100, screen: bool = True):
+    class Error(Exception):
+        err = "no GTK"
+
+    def imshow(title, view):
+        if not screen:
+            raise Error
+        shown.append(view)
+
+    return SimpleNamespace(
+        VideoCapture=lambda number: camera,
+        imshow=imshow,
+        waitKey=lambda delay: ord("q") if len(shown) >= close_after else -1,
+        getWindowProperty=lambda title, what: 1.0,
+        WND_PROP_VISIBLE=4,
+        destroyAllWindows=lambda: None,
+        error=Error,
+    )
+
+
+def test_the_camera_shows_pose_and_maps_until_q(command, monkeypatch, capsys):
+    camera, shown = FakeCamera(50), []
+    monkeypatch.setitem(sys.modules, "cv2", fake_opencv(camera, shown, close_after=3))
+    assert command("--camera", "0") == 0
+    assert len(shown) == 3 and camera.released
+    # 64 x 48 enlarged to the window's height, and the square maps beside it; blue stays blue in OpenCV's order.
+    assert shown[0].shape == (480, 640 + 480, 3)
+    assert shown[0][470, 10].tolist() == [255, 0, 0]
+
+
+@pytest.mark.parametrize(
+    "frames, screen, message",
+    [(None, True, "Camera 7 cannot be opened"), (2, True, "gives no more"), (2, False, "window cannot be opened")],
+)
+def test_no_camera_and_no_screen_are_one_sentence(command, monkeypatch, capsys, frames, screen, message):
+    camera = FakeCamera(frames)
+    monkeypatch.setitem(sys.modules, "cv2", fake_opencv(camera, [], screen=screen))
+    assert command("--camera", "7") == 2
+    assert message in capsys.readouterr().err and camera.released
