@@ -113,8 +113,8 @@ class ContextAggregation(keras.layers.Layer):
 
     def __init__(self, *, alpha: float = 0.8, **kwargs):
         super().__init__(**kwargs | {"dtype": "float32"})
-        if not 0 <= alpha <= 1:
-            raise PoseError(f"alpha must lie in [0, 1]. Received: alpha={alpha}")
+        if not isinstance(alpha, int | float | np.floating) or not 0 <= alpha <= 1:
+            raise PoseError(f"alpha must lie in [0, 1]. Received: alpha={alpha!r}")
         self.alpha = float(alpha)
 
     def call(self, part_pose, context_pose, context_probability):

@@ -8,6 +8,7 @@ Every convolution is without bias and padded as TensorFlow's "same"; every batch
 """
 
 from collections.abc import Callable
+from typing import Any
 
 import keras
 from keras import KerasTensor, ops
@@ -78,13 +79,13 @@ class PoseRegressor(keras.Model):
         dtype=None,
         trainable: bool = True,
     ):
-        config = {
-            "input_shape": tuple(int(n) for n in input_shape), "num_joints": num_joints, "num_context": num_context,
-            "alpha": float(alpha), "num_blocks": num_blocks, "kernel_size": kernel_size, "width": width, "grid": grid,
-            "outputs": outputs,
+        config: dict[str, Any] = {
+            "input_shape": input_shape, "num_joints": num_joints, "num_context": num_context, "alpha": alpha,
+            "num_blocks": num_blocks, "kernel_size": kernel_size, "width": width, "grid": grid, "outputs": outputs,
         }  # fmt: skip
         _check(**config)
-        policy = keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+        config |= {"input_shape": tuple(input_shape), "alpha": float(alpha)}
+        policy = _policy(dtype)
         image = keras.Input(config["input_shape"], name="image", dtype="float32")
         maps = prediction_blocks(
             image, num_maps=num_joints * (1 + num_context), num_blocks=num_blocks, kernel_size=kernel_size,
@@ -285,10 +286,19 @@ def _separable_residual(policy) -> Callable:
     return residual
 
 
+def _policy(dtype) -> keras.DTypePolicy:
+    try:
+        return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
+    except (TypeError, ValueError) as error:
+        raise PoseError(f"dtype must name a Keras dtype policy. Received: dtype={dtype!r}") from error
+
+
 def _check(
     *, input_shape, num_joints, num_context, alpha, num_blocks, kernel_size, width, grid, outputs
 ) -> None:  # fmt: skip
-    if len(input_shape) != 3 or input_shape[2] != 3 or any(n < STRIDE or n % STRIDE for n in input_shape[:2]):
+    shape = tuple(input_shape) if isinstance(input_shape, tuple | list) else ()
+    whole = all(isinstance(n, int) and n >= STRIDE and n % STRIDE == 0 for n in shape[:2])
+    if len(shape) != 3 or shape[2] != 3 or not whole:
         raise PoseError(
             f"input_shape must be (height, width, 3) with sides that are multiples of {STRIDE}. "
             f"Received: input_shape={input_shape}"
