@@ -33,7 +33,7 @@ def in_own_process(function: Callable, *arguments: Any) -> Any:
 
 
 def peak_memory() -> float:
-    """Largest memory this process has held so far, MiB: TensorFlow's on the first GPU where there is one, else RSS."""
+    """Largest memory this process has held so far, MiB: TensorFlow's on the first GPU if it has one, else RSS."""
     import tensorflow as tf
 
     if tf.config.list_logical_devices("GPU"):

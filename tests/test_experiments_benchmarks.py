@@ -1,0 +1,174 @@
+"""The benchmark commands, with networks so small that their figures mean nothing but must be consistent."""
+
+import json
+import os
+from statistics import median
+
+import pytest
+
+from experiments import benchmark_pipeline, benchmark_speed, benchmark_training
+from experiments.command import run
+from experiments.measuring import in_own_process, peak_memory
+from pose_regression import layers, network
+from pose_regression.errors import PoseError
+
+
+@pytest.fixture
+def same_process(monkeypatch):
+    """Starting TensorFlow in many processes would take a minute."""
+    for module in (benchmark_training, benchmark_speed):
+        monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
+
+
+def call(monkeypatch, module, *arguments) -> str | int | None:
+    """The exit code of a command."""
+    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
+    with pytest.raises(SystemExit) as exit:
+        run(module.main)
+    return exit.value.code
+
+
+def test_own_process_is_another_one_and_returns():
+    assert in_own_process(os.getpid) != os.getpid()
+
+
+def test_error_in_own_process_arrives():
+    with pytest.raises(ValueError, match="invalid literal"):
+        in_own_process(int, "x")
+
+
+def test_killed_process_is_a_clear_error():
+    with pytest.raises(PoseError, match="killed, probably for lack of memory"):
+        in_own_process(os.abort)
+
+
+def test_peak_memory_grows_with_what_is_allocated():
+    before = peak_memory()
+    block = b"x" * int((before + 100) * 2**20)
+    assert peak_memory() > before + 90
+    del block
+
+
+def test_plain_layers_are_keras_own_within_the_block_only():
+    with benchmark_training.plain_layers(True):
+        model = network.PoseRegressor((32, 32, 3), num_blocks=1, width=16)
+    assert network.BatchNormalization is layers.BatchNormalization
+    assert network.SeparableConv2D is layers.SeparableConv2D
+    types = {type(layer) for layer in model._flatten_layers()}
+    assert not types & {layers.BatchNormalization, layers.SeparableConv2D}
+
+
+def test_training_benchmark_reports_the_variants_and_the_pipeline(monkeypatch, same_process, tmp_path, capsys):
+    pipeline = {
+        "images_per_second": {"pil": 10.0, "decoding": 90.0, "pipeline": 0.001, "cache": 90.0},
+        "pipeline/pil": 6.0, "pipeline/decoding": 0.7, "cache/pil": 9.0, "workers": 2,
+    }  # fmt: skip
+    monkeypatch.setattr(benchmark_pipeline, "measure", lambda **options: pipeline | {"options": options})
+    variants = (("plain", "float32"), ("ours", "mixed_bfloat16"))  # two of the four, for time
+    monkeypatch.setattr(benchmark_training, "VARIANTS", variants)
+    file = tmp_path / "figures.json"
+    code = call(
+        monkeypatch, benchmark_training, "--blocks", 1, "--width", 16, "--input-size", 32, "--batch-size", 2,
+        "--rounds", 1, "--seconds", 0, "--output", file,
+    )  # fmt: skip
+    assert code == 0
+    figures = json.loads(file.read_text())
+    assert [(row["layers"], row["dtype"]) for row in figures["variants"]] == list(variants)
+    assert all(row["seconds"] > 0 and row["memory_mib"] > 100 for row in figures["variants"])
+    assert figures["variants"][0]["ratio"] == 1
+    assert figures["pipeline"]["options"] == {"images": 48, "rounds": 1, "size": 32}
+    assert "training is limited by data" in capsys.readouterr().out
+
+
+def test_ratios_are_medians_over_rounds():
+    visits = {
+        ("plain", "float32"): [benchmark_training.Visit(wall, 8.0, 1, 100, 50, 9) for wall in (4.0, 10.0, 6.0)],
+        ("ours", "float32"): [benchmark_training.Visit(wall, 5.0, 1, 100, 50, 9) for wall in (2.0, 2.0, 4.0)],
+    }
+    row = benchmark_training.summary(("ours", "float32"), visits)
+    assert row["ratio"] == 2.0  # of 2, 5 and 1.5
+    assert row["cpu_ratio"] == 1.6
+    assert row["seconds"] == 2.0
+
+
+def test_speed_benchmark_measures_both_networks(monkeypatch, same_process, tmp_path, capsys):
+    file = tmp_path / "figures.json"
+    code = call(
+        monkeypatch, benchmark_speed, "--blocks", 1, "--stacks", 1, "--width", 16, "--input-size", 64, "--repeats", 3,
+        "--batch", 2, "--dtype", "bfloat16", "--runtime", "keras", "--output", file,
+    )  # fmt: skip
+    assert code == 0
+    figures = json.loads(file.read_text())
+    assert [row["network"] for row in figures["networks"]] == ["ours, K = 1", "hourglass, 1 stacks"]
+    for row in figures["networks"]:
+        assert row["fps"] == pytest.approx(2000 / row["p50_ms"])
+        assert row["p95_ms"] >= row["p50_ms"]
+        assert row["of_sgemm"] == pytest.approx(row["macs"] * row["fps"] / figures["sgemm_gmacs_per_second"] / 1e9)
+        assert row["bytes"] > 4 * row["parameters"]
+        assert row["memory_mib"] >= row["idle_memory_mib"] > 100
+    out = capsys.readouterr().out
+    assert "29.30" in out and "paper: 1.60 x its speed" in out
+
+
+def test_speed_ratio_is_the_median_over_rounds():
+    ours, hourglass = benchmark_speed.Network("ours", 8), benchmark_speed.Network("hourglass", 8)
+    seconds = {(ours, "keras"): [1.0, 2.0, 4.0], (hourglass, "keras"): [3.0, 3.0, 8.0]}
+    facts = {ours: {"bytes": 50}, hourglass: {"bytes": 100}}
+    (ratio,) = benchmark_speed.ratios(seconds, facts, [ours, hourglass], ["keras"])
+    assert ratio["speed"] == median([3.0, 1.5, 2.0])
+    assert ratio["bytes"] == 0.5
+
+
+@pytest.mark.parametrize("runtime", ["savedmodel", "onnxruntime", "openvino", "litert"])
+def test_other_runtimes_answer_as_keras(runtime, tmp_path):
+    for package in benchmark_speed.PACKAGES.get(runtime, ()):
+        pytest.importorskip(package)
+    import keras
+    import numpy as np
+
+    settings = benchmark_speed.Settings(input_size=64, width=16)
+    keras.utils.set_random_seed(0)
+    subject = benchmark_speed.Network("ours", 1)
+    model = benchmark_speed.build(subject, settings, "float32")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(benchmark_speed, "build", lambda *arguments: model)
+        benchmark_speed.prepare(settings, [subject], [runtime], tmp_path)
+    images = benchmark_speed.random_images(settings)
+    answers = benchmark_speed.RUNTIMES[runtime](subject, tmp_path, settings)(images)
+    answers = answers.values() if hasattr(answers, "values") else answers
+    expected = model.predict_on_batch(images)["pose"]
+    pose = next(np.asarray(answer) for answer in answers if answer.shape == expected.shape)
+    np.testing.assert_allclose(pose, expected, atol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "message"),
+    [
+        (benchmark_training, ("--rounds", 0), "--rounds must be at least 1. Received: 0"),
+        (benchmark_training, ("--width", 4), "width must be"),
+        (benchmark_speed, ("--batch", 0), "--batch must be at least 1. Received: 0"),
+        (benchmark_speed, ("--blocks", 1, 0), "--blocks and --stacks must be at least 1. Received: [1, 0], 8"),
+        (benchmark_speed, ("--input-size", 96), "--input-size must be a multiple of 64"),
+        (benchmark_speed, ("--runtime", "litert", "--dtype", "bfloat16"), "--runtime litert computes in float32"),
+        (benchmark_speed, ("--runtime", "openvino", "--device", "gpu"), "--runtime openvino"),
+        (benchmark_pipeline, ("--images", 0), "--images must be at least 1. Received: 0"),
+    ],
+)
+def test_wrong_option_is_one_sentence_and_exit_code_2(monkeypatch, same_process, capsys, module, arguments, message):
+    assert call(monkeypatch, module, *arguments) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_speed_benchmark_refuses_a_gpu_that_is_not_there(monkeypatch, same_process, capsys):
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU")
+    assert call(monkeypatch, benchmark_speed, "--device", "gpu", "--blocks", 1) == 2
+    assert "TensorFlow finds no GPU" in capsys.readouterr().err
+
+
+def test_speed_benchmark_names_the_missing_package(monkeypatch, capsys):
+    monkeypatch.setattr(benchmark_speed, "find_spec", lambda name: None)
+    assert call(monkeypatch, benchmark_speed, "--runtime", "openvino") == 2
+    assert "--runtime openvino needs the package openvino" in capsys.readouterr().err
