@@ -278,7 +278,7 @@ def predict_images(
         progress.step()
         try:
             if position in errors:
-                raise errors[position]
+                raise errors.pop(position)  # its traceback holds the file's content
             picture = load_upright(path)  # may be damaged outside of the crops
         except PoseError as error:
             found.broken.append(str(error))
@@ -320,7 +320,7 @@ def predict_video(
             for number, (frame, people) in enumerate(zip(read_frames(path), answers, strict=True)):
                 name = _frame_name(path, number)
                 if number in errors:
-                    found.broken.append(str(errors[number]).replace(f"images[{number}]", name))
+                    found.broken.append(str(errors.pop(number)).replace(f"images[{number}]", name))
                 found.add(name, frame, people)
                 for pose in people:
                     frame = pose.draw(frame)
