@@ -51,7 +51,13 @@ def save_weights(
         skeleton: its joints, in the order of its output.
         half: store convolution kernels as float16, half the size; batch-norm variables stay float32.
         notes: anything JSON holds about how the weights came to be; shown by no code, kept for people.
+
+    Raises:
+        PoseError: the skeleton has another number of joints, or the file cannot be written.
     """
+    num_joints = model.get_config()["num_joints"]
+    if len(skeleton) != num_joints:
+        raise PoseError(f"Expected a skeleton of the model's {num_joints} joints. Received: {len(skeleton)} joints.")
     arrays = {}
     for name, variable in named_weights(model).items():
         array = keras.ops.convert_to_numpy(variable.value)
@@ -66,11 +72,20 @@ def save_weights(
 def load_weights(model: PoseRegressor, path: str | Path) -> None:
     """Load a file of `save_weights`, or the shipped weights called "small" or "full", into `model`.
 
+    The input size, alpha and the outputs may be others than those the weights were trained with.
+
     Raises:
         PoseError: damaged file, or one whose network is not `model`'s; `model` is then unchanged.
     """
     path = weights_path(path)
-    arrays, _ = _read(path)
+    arrays, metadata = _read(path)
+    stored, config = metadata.get("network", {}), model.get_config()
+    for argument in ("num_joints", "num_context", "grid"):  # the shapes of the arrays don't tell them
+        if stored.get(argument) != config[argument]:
+            raise PoseError(
+                f"{path} holds the weights of another network: {argument} is {stored.get(argument)!r}, "
+                f"expected {config[argument]!r}."
+            )
     _assign(model, arrays, path)
 
 
@@ -204,9 +219,9 @@ def _read_keras2_groups(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
         with h5py.File(path, "r") as file:
             groups = {}
             for layer in _names(file, "layer_names"):
-                weights = [(name, _dataset(file, f"{layer}/{name}")) for name in _names(file[layer], "weight_names")]
-                if weights:
-                    groups[layer] = weights
+                names = _names(_inside(file, layer), "weight_names")
+                if names:
+                    groups[layer] = [(name, _array(file, f"{layer}/{name}")) for name in names]
             return groups
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise PoseError(f"{path} is not a readable Keras-2 weight file: {error}.") from error
@@ -216,12 +231,20 @@ def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
 
 
-def _dataset(file: h5py.File, name: str) -> np.ndarray:
+def _inside(file: h5py.File, name: str) -> Any:
+    """The object called `name`, reached without links that may lead out of the file."""
     parts = name.split("/")
     for i in range(1, len(parts) + 1):
         if not isinstance(file.get("/".join(parts[:i]), getlink=True), h5py.HardLink):
             raise ValueError(f"{name} is missing or leads out of the file")
-    return np.asarray(file[name][()], np.float32)
+    return file[name]
+
+
+def _array(file: h5py.File, name: str) -> np.ndarray:
+    data = _inside(file, name)
+    if data.is_virtual or data.external or data.nbytes > Path(file.filename).stat().st_size:
+        raise ValueError(f"{name} is not stored in the file")
+    return np.asarray(data[()], np.float32)
 
 
 def _check_frozen(groups: dict[str, list[tuple[str, np.ndarray]]], model: PoseRegressor, path: Path) -> None:

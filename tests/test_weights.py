@@ -1,0 +1,422 @@
+"""Weight files, ours and the authors': what was saved comes back, anything else is refused and changes nothing."""
+
+import json
+import shutil
+
+import h5py
+import keras
+import numpy as np
+import pytest
+
+from pose_regression import weights
+from pose_regression.container import read_container, write_container
+from pose_regression.errors import PoseError
+from pose_regression.network import PoseRegressor
+from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.weights import (
+    _authors_layout,
+    _file_order,
+    _frozen_soft_argmax,
+    load_authors_weights,
+    load_model,
+    load_weights,
+    named_weights,
+    save_weights,
+)
+
+NARROW = {
+    "input_shape": (64, 64, 3), "num_joints": 4, "num_context": 2, "alpha": 0.7, "num_blocks": 2, "kernel_size": 3,
+    "width": 16,
+}  # fmt: skip
+SKELETON = Skeleton(("head", "neck", "right_hand", "left_hand"), limbs=(("head", "neck"), ("neck", "left_hand")))
+
+
+def narrow(seed: int, **options) -> PoseRegressor:
+    """A small network whose every weight and average is random."""
+    model = PoseRegressor(**NARROW | options)
+    rng = np.random.default_rng(seed)
+    for variable in named_weights(model).values():
+        variable.assign(rng.uniform(0.5, 1.5, variable.shape))
+    return model
+
+
+def values(model: keras.Model) -> list[np.ndarray]:
+    return [array.copy() for array in model.get_weights()]
+
+
+def assert_equal(found: list[np.ndarray], expected: list[np.ndarray]) -> None:
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+@pytest.fixture(scope="module")
+def source() -> PoseRegressor:
+    return narrow(0)
+
+
+@pytest.fixture(scope="module")
+def target() -> PoseRegressor:
+    """Another network of the same arguments, for loading into."""
+    return narrow(1)
+
+
+# Ours
+
+
+def test_weights_are_named_by_their_place(source):
+    names = named_weights(source)
+    assert "stem/conv_1/kernel" in names and "block_a_2/quarter_3/depthwise_kernel" in names
+    assert "block_b_1/project_bn/moving_variance" in names and "block_b_2/project/kernel" not in names
+    frozen = [variable for variable in source.variables if variable.name == "coordinates"]
+    assert len(frozen) == 2
+    assert {id(v) for v in names.values()} | {id(v) for v in frozen} == {id(v) for v in source.variables}
+    assert len(names) + 2 == len(source.variables)
+
+
+def test_saved_weights_come_back_exactly(source, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    other = narrow(2)
+    load_weights(other, str(tmp_path / "a.weights.h5"))
+    assert_equal(values(other), values(source))
+
+
+def test_a_weight_file_alone_builds_the_network(source, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON, notes={"epochs": 3})
+    model, skeleton = load_model(tmp_path / "a.weights.h5", outputs="maps")
+    assert skeleton == SKELETON
+    assert_equal(values(model), values(source))
+    assert NARROW.items() <= model.get_config().items()
+    assert model.get_config()["outputs"] == "maps"
+    assert read_container(tmp_path / "a.weights.h5")[1]["notes"] == {"epochs": 3}
+    low, _ = load_model(tmp_path / "a.weights.h5", dtype="mixed_bfloat16")
+    assert low.get_layer("stem").get_layer("conv_1").compute_dtype == "bfloat16"
+    assert_equal(values(low), values(source))
+
+
+def test_half_precision_file_is_smaller_and_within_rounding(tmp_path):
+    wide = narrow(0, width=64, num_blocks=1)
+    kernels = sum(np.prod(v.shape) for v in named_weights(wide).values() if len(v.shape) > 1)
+    for half in (False, True):
+        save_weights(wide, tmp_path / f"{half}.h5", skeleton=SKELETON, half=half)
+    saved = (tmp_path / "False.h5").stat().st_size - (tmp_path / "True.h5").stat().st_size
+    assert saved == pytest.approx(2 * kernels, rel=0.05)  # two bytes each
+    model, _ = load_model(tmp_path / "True.h5")
+    for name, variable in named_weights(wide).items():
+        found, expected = (np.array(keras.ops.convert_to_numpy(v)) for v in (named_weights(model)[name], variable))
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=2**-11 if expected.ndim > 1 else 0)
+
+
+def test_skeleton_of_another_size_is_not_saved(source, tmp_path):
+    with pytest.raises(PoseError, match="Expected a skeleton of the model's 4 joints. Received: 16 joints"):
+        save_weights(source, tmp_path / "a.weights.h5", skeleton=PA16J)
+    assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"num_blocks": 1}, "another network: 0 of this network's .* are missing, .* are unknown, such as 'block_a_2/"),
+        ({"num_blocks": 3}, "are missing, 0 are unknown, such as 'block_a_3/"),
+        ({"width": 18}, r"another network: .* has shape \(.*\), expected \("),
+        ({"kernel_size": 5}, r"depthwise_kernel has shape \(3, 3, .*\), expected \(5, 5, "),
+        ({"num_joints": 6, "num_context": 1}, "another network: num_joints is 4, expected 6"),  # 12 maps, too
+        ({"num_context": 1}, "num_context is 2, expected 1"),
+        ({"grid": "paper"}, "grid is 'endpoints', expected 'paper'"),
+    ],
+    ids=str,
+)
+def test_weights_of_another_network_are_refused(source, options, sentence, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    other = PoseRegressor(**NARROW | options)
+    before = values(other)
+    with pytest.raises(PoseError, match=sentence):
+        load_weights(other, tmp_path / "a.weights.h5")
+    assert_equal(values(other), before)
+
+
+def test_weights_fit_any_input_size_alpha_and_output_mode(source, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    other = PoseRegressor(**NARROW | {"input_shape": (96, 64, 3), "alpha": 0.1, "outputs": "all"})
+    load_weights(other, tmp_path / "a.weights.h5")
+    for name, variable in named_weights(source).items():
+        np.testing.assert_array_equal(named_weights(other)[name], variable)
+
+
+def test_no_damaged_file_loads(target, tmp_path):
+    path = tmp_path / "a.weights.h5"
+    save_weights(PoseRegressor(**NARROW | {"num_blocks": 1}), path, skeleton=SKELETON)
+    content, before = path.read_bytes(), values(target)
+    rng = np.random.default_rng(0)
+    flips = rng.integers(8 * len(content), size=200)
+    lengths = [0, 100, 511, 512, 513, *rng.integers(len(content), size=20), len(content) - 1]
+    for place in flips:
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        with pytest.raises(PoseError, match=r"a\.weights\.h5 is (damaged or truncated|not a file of this project)"):
+            load_model(path)
+    for length in lengths:
+        path.write_bytes(content[:length])
+        with pytest.raises(PoseError, match=r"a\.weights\.h5 is "):
+            load_weights(target, path)
+    assert_equal(values(target), before)
+
+
+def test_files_of_another_kind_are_refused(source, target, tmp_path):
+    write_container(tmp_path / "state.h5", {}, {"kind": "state"})
+    with pytest.raises(PoseError, match="state.h5 holds no weights but 'state'"):
+        load_weights(target, tmp_path / "state.h5")
+    source.save_weights(tmp_path / "keras.weights.h5")
+    with pytest.raises(PoseError, match="keras.weights.h5 is not a file of this project"):
+        load_model(tmp_path / "keras.weights.h5")
+    with pytest.raises(PoseError, match="missing.h5 could not be read: No such file"):
+        load_model(tmp_path / "missing.h5")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"network": {"num_block": 2}}, {"network": {"num_blocks": 0}}, {"network": None}, {"skeleton": {}},
+        {"skeleton": {"names": ["a", "a"], "limbs": []}},
+    ],
+    ids=str,
+)  # fmt: skip
+def test_network_that_cannot_be_built_is_one_sentence(source, change, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    arrays, metadata = read_container(tmp_path / "a.weights.h5")
+    write_container(tmp_path / "b.weights.h5", arrays, metadata | change)
+    with pytest.raises(PoseError, match="b.weights.h5 describes no network this version can build: "):
+        load_model(tmp_path / "b.weights.h5")
+
+
+def test_weights_that_do_not_ship_are_named(monkeypatch):
+    monkeypatch.setattr(weights, "SHIPPED", ("tiny",))
+    with pytest.raises(PoseError, match="weights 'tiny' are not shipped with this version: .*tiny.weights.h5 does not"):
+        load_model("tiny")
+
+
+def test_skeleton_in_the_file_is_plain_json(source, tmp_path):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    with h5py.File(tmp_path / "a.weights.h5") as file:
+        metadata = json.loads(bytes(file["metadata"][()]))
+    assert metadata["skeleton"]["names"] == list(SKELETON.names)
+    assert metadata["network"]["num_blocks"] == 2 and "outputs" not in metadata["network"]
+
+
+# The authors'
+
+
+def write_authors_file(model: PoseRegressor, path) -> None:
+    """A Keras-2 file in the authors' layout with the weights of `model`."""
+    config = model.get_config()
+    groups = {"input_1": []}
+    for group, sub_model, layers in _authors_layout(config["num_blocks"]):
+        variables = _file_order(model.get_layer(sub_model), layers)
+        groups[group] = [(f"{i}/{v.name}:0", keras.ops.convert_to_numpy(v)) for i, v in enumerate(variables)]
+    joints, context = config["num_joints"], config["num_context"]
+    cells = [n // 8 for n in config["input_shape"][:2]]
+    for group, maps in (("sSAM", joints), ("cSAM", joints * context)):
+        arrays = _frozen_soft_argmax(*cells, maps, config["grid"]) if maps else []
+        names = ("x/depthwise_kernel:0", "x/pointwise_kernel:0", "y/depthwise_kernel:0", "y/pointwise_kernel:0")
+        groups[group] = list(zip(names, arrays, strict=True)) if maps else []
+    aggregation = np.zeros((joints * context, joints), np.float32)
+    for j in range(joints):
+        aggregation[context * j : context * (j + 1), j] = 1
+    groups["Agg"] = [("dense/kernel:0", aggregation)] if context else []
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = np.array(list(groups), "S")
+        for group, arrays in groups.items():
+            file.create_group(group).attrs["weight_names"] = np.array([name for name, _ in arrays], "S")
+            for name, value in arrays:
+                file[group][name] = value
+
+
+@pytest.fixture(scope="module")
+def authors_file(source, tmp_path_factory):
+    path = tmp_path_factory.mktemp("authors") / "authors.h5"
+    write_authors_file(source, path)
+    return path
+
+
+@pytest.mark.parametrize(
+    "options", [{}, {"num_context": 0}, {"num_blocks": 1}, {"input_shape": (64, 96, 3)}, {"grid": "paper"}], ids=str
+)
+def test_authors_file_comes_back_exactly(options, tmp_path):
+    first, second = narrow(0, **options), narrow(1, **options)
+    write_authors_file(first, tmp_path / "authors.h5")
+    load_authors_weights(second, str(tmp_path / "authors.h5"))
+    assert_equal(values(second), values(first))
+
+
+def test_alpha_is_not_in_the_authors_file(authors_file, source):
+    other = narrow(1, alpha=0.9)
+    load_authors_weights(other, authors_file)
+    assert_equal(values(other), values(source))
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"num_blocks": 1}, "holds a network of 2 blocks; this model has 1"),
+        ({"num_blocks": 3}, "holds a network of 2 blocks; this model has 3"),
+        ({"num_joints": 5}, "does not fit this model: its frozen layer 'sSAM' has shapes"),
+        ({"num_context": 1}, r"its frozen layer 'cSAM' has shapes .* \(num_joints=4, num_context=1, maps of 8x8\)"),
+        ({"num_context": 0}, "its frozen layer 'cSAM' has shapes"),
+        ({"num_joints": 3, "num_context": 3}, "its frozen layer 'sSAM' has shapes"),  # 12 maps, too
+        ({"input_shape": (64, 96, 3)}, "maps of 8x12"),
+        ({"grid": "centers"}, "frozen layer 'sSAM' holds other constants than grid='centers' gives"),
+        ({"width": 18}, "does not fit this model: .*, expected"),
+        ({"kernel_size": 5}, r"rBlock1/.* is depthwise_kernel \(3, 3, .*\), expected depthwise_kernel \(5, 5"),
+    ],
+    ids=str,
+)
+def test_authors_file_of_another_network_is_refused(authors_file, options, sentence):
+    other = PoseRegressor(**NARROW | options)
+    before = values(other)
+    with pytest.raises(PoseError, match=sentence) as caught:
+        load_authors_weights(other, authors_file)
+    assert "authors.h5" in str(caught.value)
+    assert_equal(values(other), before)
+
+
+def remove(name):
+    def damage(file):
+        del file[name]
+
+    return damage
+
+
+def change(name, index, value):
+    def damage(file):
+        file[name][index] = value
+
+    return damage
+
+
+def replace(name, make):
+    """Damage that puts `make(old dataset, file)` in the place of a data set or group."""
+
+    def damage(file):
+        old = file[name][()] if isinstance(file[name], h5py.Dataset) else None
+        del file[name]
+        file[name] = make(old, file)
+
+    return damage
+
+
+def swap(group, first, second):
+    """Damage that exchanges two entries in the list of a group's weights."""
+
+    def damage(file):
+        names = list(file[group].attrs["weight_names"])
+        names[first], names[second] = names[second], names[first]
+        file[group].attrs["weight_names"] = names
+
+    return damage
+
+
+def drop_attribute(group, attribute):
+    def damage(file):
+        del file[group].attrs[attribute]
+
+    return damage
+
+
+def rename(group):
+    def damage(file):
+        file.move(group, "other")
+        names = file.attrs["layer_names"].astype(str)
+        file.attrs["layer_names"] = np.where(names == group, "other", names).astype("S")
+
+    return damage
+
+
+def shorten(group):
+    def damage(file):
+        file[group].attrs["weight_names"] = file[group].attrs["weight_names"][:-1]
+
+    return damage
+
+
+def outside(file, kind, value):
+    """Make Stem's first kernel a data set whose values lie in another file, or nowhere."""
+    name = "Stem/0/kernel:0"
+    del file[name]
+    if kind == "raw":
+        value.astype("float32").tofile(file.filename + ".raw")
+        file.create_dataset(name, value.shape, "float32", external=[(file.filename + ".raw", 0, value.nbytes)])
+    elif kind == "virtual":
+        with h5py.File(file.filename + ".other.h5", "w") as other:
+            other["kernel"] = value
+        layout = h5py.VirtualLayout(value.shape, "float32")
+        layout[...] = h5py.VirtualSource(file.filename + ".other.h5", "kernel", value.shape)
+        file.create_virtual_dataset(name, layout)
+    else:
+        file.create_dataset(name, (1 << 40,), "float32", chunks=(1 << 20,))
+
+
+KERNEL = "Stem/0/kernel:0"
+DAMAGES = {
+    "missing weight": (remove(KERNEL), "missing or leads out of the file"),
+    "missing group": (remove("RegMap1"), "RegMap1 is missing or leads out of the file"),
+    "renamed group": (rename("SepConv1"), "is not the authors' layout: group 'SepConv1' is missing"),
+    "no names of layers": (drop_attribute("/", "layer_names"), "is not a readable Keras-2 weight file"),
+    "no names of weights": (drop_attribute("Stem", "weight_names"), "is not a readable Keras-2 weight file"),
+    "too few weights": (shorten("rBlock1"), "group 'rBlock1' holds .* arrays, expected"),
+    "no aggregation": (remove("Agg"), "Agg is missing"),
+    "kernel and beta exchanged": (swap("Stem", 0, 1), r"Stem/1/beta:0 is beta \(8,\), expected kernel"),
+    "mean and variance exchanged": (swap("SepConv2", -2, -1), "is moving_variance .*, expected moving_mean"),
+    "not a number": (change(KERNEL, (0, 0, 0, 0), np.nan), "damaged: Stem/0/kernel:0 holds numbers that are not"),
+    "infinite": (change("RegMap2/0/kernel:0", (0, 0, 0, 0), np.inf), "RegMap2/0/kernel:0 holds numbers that are not"),
+    "text": (replace(KERNEL, lambda *_: "hello"), "is not a readable Keras-2 weight file"),
+    "other coordinates": (change("sSAM/x/depthwise_kernel:0", (0, 3, 1, 0), 0.43), "'sSAM' holds other constants"),
+    "axes exchanged": (
+        replace("cSAM/y/depthwise_kernel:0", lambda old, _: old.swapaxes(0, 1)), "'cSAM' holds other constants",
+    ),
+    "context-major": (
+        replace("Agg/dense/kernel:0", lambda old, _: np.tile(np.eye(4, dtype="f"), (2, 1))),
+        "'Agg' holds other constants",
+    ),
+    "soft link": (replace(KERNEL, lambda *_: h5py.SoftLink("/rBlock1")), "leads out of the file"),
+    "external link": (replace(KERNEL, lambda *_: h5py.ExternalLink("x.h5", "/k")), "leads out of the file"),
+    "external group": (
+        replace("Stem", lambda _, file: h5py.ExternalLink(file.filename + ".copy", "/Stem")),
+        "Stem is missing or leads out of the file",
+    ),
+    "raw values outside": (lambda file: outside(file, "raw", file[KERNEL][()]), "is not stored in the file"),
+    "virtual values outside": (lambda file: outside(file, "virtual", file[KERNEL][()]), "is not stored in the file"),
+    "values nowhere": (lambda file: outside(file, "nowhere", file[KERNEL][()]), "is not stored in the file"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("damage", "sentence"), DAMAGES.values(), ids=DAMAGES)
+def test_damaged_authors_file_is_refused(authors_file, target, damage, sentence, tmp_path):
+    path = tmp_path / "damaged.h5"
+    shutil.copy(authors_file, path)
+    shutil.copy(authors_file, f"{path}.copy")
+    with h5py.File(path, "r+") as file:
+        damage(file)
+    before = values(target)
+    with pytest.raises(PoseError, match=sentence) as caught:
+        load_authors_weights(target, path)
+    assert "damaged.h5" in str(caught.value) and "\n" not in str(caught.value)
+    assert_equal(values(target), before)
+
+
+def test_truncated_authors_file_is_refused(authors_file, target, tmp_path):
+    content, before = authors_file.read_bytes(), values(target)
+    for part in (0, 0.1, 0.5, 0.9, 0.999):
+        (tmp_path / "part.h5").write_bytes(content[: int(part * len(content))])
+        with pytest.raises(PoseError, match=r"part\.h5 is not a readable Keras-2 weight file"):
+            load_authors_weights(target, tmp_path / "part.h5")
+    assert_equal(values(target), before)
+
+
+def test_what_is_no_authors_file_at_all_is_refused(source, target, tmp_path):
+    (tmp_path / "text.h5").write_text("hello")
+    save_weights(source, tmp_path / "ours.weights.h5", skeleton=SKELETON)
+    source.save_weights(tmp_path / "keras.weights.h5")
+    for name in ("text.h5", "ours.weights.h5", "keras.weights.h5", "missing.h5", "."):
+        with pytest.raises(PoseError, match="is not a readable Keras-2 weight file: "):
+            load_authors_weights(target, tmp_path / name)
