@@ -366,7 +366,12 @@ def choose(errors: np.ndarray, *, worst: bool, count: int = SHOWN) -> np.ndarray
     order = np.argsort(errors, kind="stable")  # NaN, a person without annotation, comes last.
     if worst:
         return order[np.isfinite(errors[order])][::-1][:count]
-    return order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).round().astype(int))]
+    return order[spread(len(order), count)]
+
+
+def spread(total: int, count: int = SHOWN) -> np.ndarray:
+    """Up to `count` indices spread evenly over 0 to `total` - 1, the first and the last among them."""
+    return np.linspace(0, total - 1, min(count, total)).round().astype(int)
 
 
 def draw_people(

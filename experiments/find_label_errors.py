@@ -10,8 +10,10 @@ that is lost says nothing about the label:
 - swap: both joints of a pair fit well once they are exchanged;
 - misplaced: a joint that the network is sure to see lies far from where it sees it.
 
-The CSV goes into training through `pose_regression.data.corrections.without`; read it, and edit it, before. Cost:
-seconds, once the predictions exist. LSP test is never touched: predictions of images outside --data are refused.
+The list is as good as the networks. With one that reaches 26 PCK on LSP test, 0.7 % of the labels of 1,200 images were
+listed, and all that the sheet showed were the network's own errors: look at the sheet first. The CSV goes into training
+through `pose_regression.data.corrections.without`, and may be edited before. Cost: under a minute, once the
+predictions exist. LSP test is never touched: predictions of images outside --data are refused.
 """
 
 import argparse
@@ -22,7 +24,7 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import run
-from experiments.evaluate import SHOWN, draw_people, identities
+from experiments.evaluate import draw_people, identities, spread
 from pose_regression.data import lsp
 from pose_regression.data.corrections import Correction, write
 from pose_regression.data.sample import Sample
@@ -228,10 +230,10 @@ def summary(samples: Sequence[Sample], found: Sequence[Correction]) -> str:
 def draw(path: Path, samples: Sequence[Sample], pixels: np.ndarray, found: Sequence[Correction]) -> None:
     """Contact sheet of people found, evenly from the list: label white, prediction in colour."""
     images = list(dict.fromkeys(line.image for line in found))
-    images = images[:: max(1, -(-len(images) // SHOWN))]
     if not images:
         print("Nothing was found, so no sheet was drawn.")
         return
+    images = [images[i] for i in spread(len(images))]
     index = {Path(sample.image).name: i for i, sample in enumerate(samples)}
     rows = [index[image] for image in images]
     captions = []
