@@ -51,8 +51,8 @@ def predict(
     Raises:
         PoseError: an image that cannot be read, or an argument out of range.
     """
-    if crops < 1 or refine < 0:
-        raise PoseError(f"crops must be at least 1 and refine at least 0. Received: crops={crops}, refine={refine}")
+    if refine < 0:
+        raise PoseError(f"refine must be at least 0. Received: refine={refine}")
     blocks = predict_blocks(model, samples, batch_size=batch_size, flip=flip, crops=crops, skeleton=skeleton)
     estimate = Estimate(blocks.pixels[:, -1], blocks.probability[:, -1])
     if refine:
@@ -74,26 +74,30 @@ def predict_blocks(
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Estimate:
     """As `predict`, of every block: `pixels` (N, K, J, 2), `probability` (N, K, J)."""
+    height, width = model.input_shape[1:3]
+    if crops < 1:
+        raise PoseError(f"crops must be at least 1. Received: crops={crops}")
+    if not samples:
+        raise PoseError("There is no person to predict: samples is empty.")
+    if height != width:
+        raise PoseError(f"People are cropped to squares; the model takes images of {height}x{width}.")
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
     zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
     views = [(zoom, mirrored) for zoom in zooms for mirrored in ((False, True) if flip else (False,))]
-    pixels: np.ndarray | float = 0.0
-    probability: np.ndarray | float = 0.0
+    pixels, probability = [], []
     for zoom, mirrored in views:
         affine = crop_affine(center, side * zoom, flip=mirrored)
-        images = evaluation_dataset(
-            [sample.image for sample in samples], affine, size=model.input_shape[1], batch_size=batch_size
-        )
+        images = evaluation_dataset([sample.image for sample in samples], affine, size=width, batch_size=batch_size)
         output = model.predict(images, verbose=0, callbacks=list(callbacks))
         pose, visible = output["pose"], output["probability"][..., 0]
         if pose.ndim == 3:
             pose, visible = pose[:, None], visible[:, None]
         if mirrored:
             pose, visible = pose[:, :, list(skeleton.flip)], visible[:, :, list(skeleton.flip)]
-        pixels += transform_points(invert(affine)[:, None], pose.astype(np.float64))
-        probability += visible
-    return Estimate((pixels / len(views)).astype(np.float32), (probability / len(views)).astype(np.float32))
+        pixels.append(transform_points(invert(affine)[:, None], pose.astype(np.float64)))
+        probability.append(visible)
+    return Estimate(np.mean(pixels, axis=0).astype(np.float32), np.mean(probability, axis=0).astype(np.float32))
 
 
 def refined(sample: Sample, pixels: np.ndarray, *, window: float = 1.5, momentum: float = 0.8) -> Sample:
@@ -119,7 +123,12 @@ def score_mpii(samples: Sequence[Sample], pixels: np.ndarray, *, inside_only: bo
         samples: N people of MPII.
         pixels: (N, 16, 2) in image pixels.
         inside_only: drop joints outside the crop, as the authors do in validation.
+
+    Raises:
+        PoseError: `pixels` has another number of people than `samples`, or of joints than the network.
     """
+    if len(pixels) != len(samples):
+        raise PoseError(f"Expected predictions of {len(samples)} people. Received: pixels.shape={pixels.shape}")
     joints = np.stack([sample.joints for sample in samples])
     present = np.stack([sample.present for sample in samples])
     if inside_only:
