@@ -1,0 +1,529 @@
+"""The network for use without this package: folded, frozen, in the format of a serving runtime; and those runtimes.
+
+    model --fold_batch_norms--> network --write--> directory --load_runtime--> callable, compared with the model
+
+An export is a directory: the model in its format, and `model.json` with the joint names and the conventions.
+
+format      dtypes                file                     what low precision means
+savedmodel  float32, bfloat16     1/ (a version)           weights and features bfloat16
+onnx        float32, int8         model.onnx               convolutions int8, calibrated on crops
+litert      float32, int8         model.tflite             weights int8, features by each image's own range
+openvino    float32, bfloat16     model.xml, model.bin     features bfloat16, weights stored as float16
+
+The convolutions that give heat maps, the softmax and all after it stay float32 in every one of them, but for the
+former's weights in LiteRT int8 and their inputs in bfloat16.
+"""
+
+import importlib
+import json
+import os
+import shutil
+import tempfile
+import warnings
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from functools import cache
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from keras import ops
+
+from pose_regression.data.pipeline import crop, normalize
+from pose_regression.errors import PoseError
+from pose_regression.files import atomic_path
+from pose_regression.layers import SoftArgmax, coordinate_ramp
+from pose_regression.network import PoseRegressor
+from pose_regression.predictor import BOX_MARGIN
+from pose_regression.skeleton import PA16J, Skeleton
+
+__all__ = ["BOUNDS", "DTYPES", "Deviation", "Runtime", "export_model", "fold_batch_norms", "load_runtime"]
+
+DTYPES = {
+    "savedmodel": ("float32", "bfloat16"),
+    "onnx": ("float32", "int8"),
+    "litert": ("float32", "int8"),
+    "openvino": ("float32", "bfloat16"),
+}
+"""Format -> the dtypes it can be written in."""
+
+Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]
+"""Images (N, S, S, 3) float32 in [-1, 1] -> `pose` (N, J, 2) and `probability` (N, J, 1) float32, as the network."""
+
+DESCRIPTION = "model.json"
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far an export is from the network it was made of, the worst over all crops and joints."""
+
+    pixels: float
+    """Distance of a joint, pixels of the crop."""
+    probability: float
+    """Difference of a joint's probability."""
+
+
+BOUNDS = {
+    "float32": Deviation(pixels=0.05, probability=1e-3),
+    "bfloat16": Deviation(pixels=4.0, probability=0.1),
+    "int8": Deviation(pixels=8.0, probability=0.2),
+}
+"""dtype -> the largest deviation that an export may have."""
+
+
+# ------------------------------------------------------------------------------------------------ the folded network
+
+
+class _MarginalSoftArgmax(SoftArgmax):
+    """Soft-argmax as the mean of each axis under the softmax's marginal: equal, and without a matrix product.
+
+    A product with coordinates is what converters would quantise (LiteRT), and what OpenVINO takes for the last
+    operation that counts, computing the softmax before it in bfloat16: 6 times the deviation.
+    """
+
+    def build(self, input_shape):
+        self.ramps = coordinate_ramp(input_shape[2], self.grid), coordinate_ramp(input_shape[1], self.grid)
+
+    def call(self, heatmaps):
+        _, height, width, maps = heatmaps.shape
+        logits = ops.transpose(ops.reshape(heatmaps, (-1, height * width, maps)), (0, 2, 1))
+        weights = ops.reshape(ops.softmax(logits, axis=-1), (-1, maps, height, width))
+        marginals = ops.sum(weights, axis=2), ops.sum(weights, axis=3)
+        means = [ops.sum(marginal * ramp, axis=-1) for marginal, ramp in zip(marginals, self.ramps, strict=True)]
+        return ops.stack(means, axis=-1)
+
+
+def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.Model:
+    """The network for inference: every batch norm folded into the convolution before it, the last block's outputs.
+
+    A batch norm without scale is y = (x - mean) / √(variance + ε) + beta, so the kernel before it (of a separable
+    convolution: the pointwise one) takes the factor and a bias the rest. Every batch norm of this network follows a
+    convolution without bias, is named after it, and is alone in using its output.
+
+    Args:
+        model: any `outputs`, any dtype policy; unchanged.
+        dtype: "float32" or "bfloat16", of the convolutions' weights and features. Heat maps and all after them are
+            float32.
+
+    Returns:
+        A functional model as `PoseRegressor(outputs="last")`: (B, H, W, 3) in [-1, 1] -> `pose` (B, J, 2),
+        `probability` (B, J, 1); in float32 equal to `model` within 1e-5.
+    """
+    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]
+    source = PoseRegressor.from_config(model.get_config() | {"outputs": "last", "dtype": policy})
+    source.set_weights(model.get_weights())
+    plain = keras.Model(source.inputs, source.output, name=source.name)  # clone_model copies no subclass
+    normalised = {id(layer) for layer in _layers_with_norm(plain)}
+
+    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
+        config = layer.get_config()
+        if isinstance(layer, SoftArgmax):
+            return _MarginalSoftArgmax.from_config(config)
+        if isinstance(layer, (keras.layers.Conv2D, keras.layers.SeparableConv2D)):
+            # "mixed" keeps float32 weights, for training.
+            config |= {"use_bias": id(layer) in normalised, "dtype": layer.compute_dtype}
+        return type(layer).from_config(config)
+
+    def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
+        return arguments[0] if _is_norm(layer) else layer(*arguments, **keywords)
+
+    folded = keras.models.clone_model(plain, clone_function=clone, call_function=call, recursive=True)
+    _fold_weights(plain, folded)
+    return folded
+
+
+def _is_norm(layer: keras.layers.Layer) -> bool:
+    return isinstance(layer, keras.layers.BatchNormalization)
+
+
+def _layers_with_norm(model: keras.Model) -> list[keras.layers.Layer]:
+    norms = [layer for layer in model.layers if _is_norm(layer)]
+    nested = [found for part in model.layers if isinstance(part, keras.Model) for found in _layers_with_norm(part)]
+    return [model.get_layer(norm.name.removesuffix("_bn")) for norm in norms] + nested
+
+
+def _fold_weights(source: keras.Model, folded: keras.Model) -> None:
+    """Fill `folded` with the weights of `source`, layer by layer of the same name."""
+    for layer in folded.layers:
+        if isinstance(layer, keras.Model):
+            _fold_weights(source.get_layer(layer.name), layer)
+        elif layer.weights:
+            weights = [_array(weight) for weight in source.get_layer(layer.name).weights]
+            if layer.use_bias:
+                norm = source.get_layer(f"{layer.name}_bn")
+                scale = 1 / np.sqrt(_array(norm.moving_variance) + norm.epsilon)
+                weights[-1] = weights[-1] * scale
+                weights.append(_array(norm.beta) - _array(norm.moving_mean) * scale)
+            layer.set_weights(weights)
+
+
+def _array(variable: keras.Variable) -> np.ndarray:
+    return ops.convert_to_numpy(variable.value).astype(np.float64)
+
+
+# ------------------------------------------------------------------------------------------------------------ export
+
+
+def export_model(
+    model: PoseRegressor,
+    directory: str | Path,
+    *,
+    format: str,
+    crops: np.ndarray,
+    dtype: str = "float32",
+    skeleton: Skeleton = PA16J,
+    force: bool = False,
+) -> Deviation:
+    """Write the network in a runtime's format, load it again there, and compare.
+
+    The directory appears when all of that went well, or not at all.
+
+    Args:
+        model: the trained network, of square images.
+        directory: where to; new, unless `force`.
+        format: a key of `DTYPES`.
+        crops: (N, S, S, 3) float32 in [-1, 1], what to compare on. For int8 ONNX, which is calibrated, every other
+            crop serves for that, and photographs of the kind to come are needed.
+        dtype: one of `DTYPES[format]`.
+        skeleton: the joints of the model.
+        force: replace an earlier export. Other directories are never replaced.
+
+    Returns:
+        The deviation from `model`.
+
+    Raises:
+        PoseError: an argument out of range, a missing package, a deviation over `BOUNDS[dtype]`, a directory that
+            exists or cannot be written.
+    """
+    directory = Path(directory)
+    _check(model, directory, format=format, dtype=dtype, crops=crops, skeleton=skeleton, force=force)
+    calibration, crops = (crops[::2], crops[1::2]) if (format, dtype) == ("onnx", "int8") else (crops[:0], crops)
+    network = fold_batch_norms(model, dtype="bfloat16" if (format, dtype) == ("savedmodel", "bfloat16") else "float32")
+    description = {
+        "format": format,
+        "dtype": dtype,
+        "input": f"(N, {crops.shape[1]}, {crops.shape[1]}, 3) RGB in [-1, 1]",
+        "size": crops.shape[1],
+        "crop": f"square about the box's centre, side {BOX_MARGIN} times the box's longer side, black outside",
+        "box_margin": BOX_MARGIN,
+        "joints": skeleton.names,
+        "limbs": skeleton.limbs,
+    }
+    with atomic_path(directory) as temporary:
+        try:
+            temporary.mkdir()
+            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+            _write(network, temporary, format=format, dtype=dtype, calibration=calibration)
+            deviation = compare(model, load_runtime(format, temporary), crops)
+            _check_deviation(deviation, BOUNDS[dtype], f"{format} {dtype}")
+            description["deviation"] = asdict(deviation)
+            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+            if directory.exists():
+                shutil.rmtree(directory)
+        except BaseException:
+            shutil.rmtree(temporary, ignore_errors=True)
+            raise
+    return deviation
+
+
+def compare(model: PoseRegressor, runtime: Runtime, crops: np.ndarray) -> Deviation:
+    """The largest deviation of `runtime` from the network's last block on (N, S, S, 3) crops."""
+    expected = model.with_outputs("last").predict(crops, batch_size=8, verbose=0)
+    answers = [runtime(crops[i : i + 8]) for i in range(0, len(crops), 8)]
+    pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
+    distance = np.linalg.norm(pose - expected["pose"], axis=-1).max() * crops.shape[1]
+    return Deviation(float(distance), float(np.abs(probability - expected["probability"]).max()))
+
+
+def _check(
+    model: PoseRegressor,
+    directory: Path,
+    *,
+    format: str,
+    dtype: str,
+    crops: np.ndarray,
+    skeleton: Skeleton,
+    force: bool,
+) -> None:
+    if keras.backend.backend() != "tensorflow":
+        raise PoseError(
+            f"Export needs Keras' TensorFlow backend (KERAS_BACKEND=tensorflow). Received: {keras.backend.backend()}"
+        )
+    if format not in DTYPES:
+        raise PoseError(f"format must be one of {', '.join(DTYPES)}. Received: format={format!r}")
+    if dtype not in DTYPES[format]:
+        raise PoseError(f"{format} can be written in {' or '.join(DTYPES[format])}. Received: dtype={dtype!r}")
+    height, width = model.input_shape[1:3]
+    if height != width:
+        raise PoseError(f"The crops are square, but the model takes images of {width} x {height} pixels.")
+    joints = model.output["pose"].shape[-2]
+    if joints != len(skeleton):
+        raise PoseError(f"The model has {joints} joints; the skeleton has {len(skeleton)}.")
+    if crops.ndim != 4 or crops.shape[1:] != (height, width, 3) or len(crops) < 2:
+        raise PoseError(f"crops must be at least 2, ({height}, {width}, 3) each. Received: crops.shape={crops.shape}")
+    if directory.exists() and not (directory / DESCRIPTION).is_file():
+        raise PoseError(f"{directory} exists and is no earlier export; it is left alone.")
+    if directory.exists() and not force:
+        raise PoseError(f"{directory} holds an earlier export; --force replaces it.")
+
+
+def _check_deviation(deviation: Deviation, bound: Deviation, name: str) -> None:
+    # `not <=`: NaN is over any bound.
+    if not (deviation.pixels <= bound.pixels and deviation.probability <= bound.probability):
+        raise PoseError(
+            f"The {name} export deviates by {deviation.pixels:.3g} pixels of the crop and {deviation.probability:.3g} "
+            f"of probability, over the bound of {bound.pixels:g} and {bound.probability:g}; nothing was kept."
+        )
+
+
+def _write(network: keras.Model, directory: Path, *, format: str, dtype: str, calibration: np.ndarray) -> None:
+    if format == "savedmodel":
+        _write_savedmodel(network, directory)
+    elif format == "onnx":
+        _write_onnx(network, directory, calibration if dtype == "int8" else None)
+    elif format == "litert":
+        _write_litert(network, directory, int8=dtype == "int8")
+    else:
+        _write_openvino(network, directory, bfloat16=dtype == "bfloat16")
+
+
+def _write_savedmodel(network: keras.Model, directory: Path) -> None:
+    size = network.input_shape[1]
+
+    def cut(encoded: tf.Tensor, center: tf.Tensor, side: tf.Tensor) -> tf.Tensor:
+        # `geometry.crop_affine` without rotation.
+        x, y = tf.unstack(0.5 - center / side)
+        affine = tf.reshape(tf.stack([1 / side, 0, x, 0, 1 / side, y, 0, 0, 1]), (3, 3))
+        return normalize(crop(encoded, affine, size))
+
+    def predict_jpeg(image_bytes: tf.Tensor, boxes: tf.Tensor) -> dict[str, tf.Tensor]:
+        extent = boxes[:, 2:] - boxes[:, :2]
+        tf.debugging.Assert(
+            tf.reduce_all((extent >= 1) & (extent < 1e6) & (tf.abs(boxes[:, :2]) < 1e6)),
+            ["boxes must be x0 y0 x1 y1 in pixels, at least a pixel wide and high. Received:", boxes],
+            summarize=16,
+        )
+        center, side = (boxes[:, :2] + boxes[:, 2:]) / 2, BOX_MARGIN * tf.reduce_max(extent, axis=1)
+        crops = tf.map_fn(
+            lambda person: cut(*person),
+            (image_bytes, center, side),
+            fn_output_signature=tf.TensorSpec((size, size, 3), tf.float32),
+        )
+        answer = _answer(network, crops)
+        pixels = center[:, None] + (answer["pose"] - 0.5) * side[:, None, None]
+        return {"pixels": pixels, "probability": answer["probability"]}
+
+    bytes_and_boxes = [tf.TensorSpec([None], tf.string, "image_bytes"), tf.TensorSpec([None, 4], tf.float32, "boxes")]
+    signatures = {
+        "serving_default": _serving_function(network, batch=None),
+        "predict_jpeg": tf.function(predict_jpeg, input_signature=bytes_and_boxes).get_concrete_function(),
+    }
+    _save(network, directory / "1", signatures)
+
+
+def _answer(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:
+    output = network(image, training=False)
+    return {"pose": output["pose"], "probability": output["probability"][..., 0]}
+
+
+def _serving_function(network: keras.Model, *, batch: int | None) -> Any:
+    """The network as a concrete function: image (batch, S, S, 3) -> pose (batch, J, 2), probability (batch, J)."""
+    specification = tf.TensorSpec((batch, *network.input_shape[1:]), tf.float32, "image")
+    return tf.function(lambda image: _answer(network, image), input_signature=[specification]).get_concrete_function()
+
+
+def _save(network: keras.Model, directory: Path, signatures: Any) -> None:
+    # Only the variables: whoever loads the file then needs no Keras.
+    module = tf.Module()
+    module.weights = [weight.value for weight in network.weights]
+    tf.saved_model.save(module, str(directory), signatures=signatures)
+
+
+def _write_onnx(network: keras.Model, directory: Path, calibration: np.ndarray | None) -> None:
+    _package("tf2onnx", "onnx")
+    probability = ops.squeeze(network.output["probability"], axis=-1)
+    squeezed = keras.Model(network.inputs, {"pose": network.output["pose"], "probability": probability})
+    image = keras.InputSpec(shape=network.input_shape, dtype="float32", name="image")
+    path = directory / "model.onnx"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # Keras' own use of np.object
+        squeezed.export(str(path), format="onnx", input_signature=[image], verbose=False)
+    if calibration is not None:
+        _quantise_onnx(path, calibration)
+
+
+def _quantise_onnx(path: Path, calibration: np.ndarray) -> None:
+    """Make the convolutions of an ONNX file int8, but for those that give heat maps and the depthwise ones.
+
+    Those are no faster in int8 (6.2 ms an image instead of 5.7 with K = 4, width 288, 128 pixels).
+    """
+    onnx = _package("onnx", "onnx")
+    quantization = _package("onnxruntime.quantization", "onnx")
+    preprocess = _package("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process
+
+    class Calibration(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
+        def __init__(self) -> None:
+            self.crops = iter(calibration)
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            image = next(self.crops, None)
+            return None if image is None else {"image": image[None]}
+
+    with tempfile.TemporaryDirectory() as folder:
+        prepared = Path(folder, "model.onnx")
+        preprocess(str(path), str(prepared), skip_symbolic_shape=True)
+        convolutions = [node for node in onnx.load(str(prepared)).graph.node if node.op_type == "Conv"]
+        kept = [
+            node.name
+            for node in convolutions
+            if "heatmaps" in node.name or any(a.name == "group" and a.i > 1 for a in node.attribute)
+        ]
+        quantization.quantize_static(
+            str(prepared),
+            str(path),
+            Calibration(),
+            op_types_to_quantize=["Conv"],
+            nodes_to_exclude=kept,
+            per_channel=True,
+            activation_type=quantization.QuantType.QUInt8,
+            weight_type=quantization.QuantType.QInt8,
+        )
+
+
+def _write_litert(network: keras.Model, directory: Path, *, int8: bool) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        # One image: a batch of unknown size keeps the runtime from its fast kernels.
+        _save(network, Path(folder), _serving_function(network, batch=1))
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder)
+        if int8:
+            converter.optimizations = [tf.lite.Optimize.DEFAULT]  # without calibration data: dynamic range
+        (directory / "model.tflite").write_bytes(converter.convert())
+
+
+def _write_openvino(network: keras.Model, directory: Path, *, bfloat16: bool) -> None:
+    openvino = _package("openvino", "openvino")
+    with tempfile.TemporaryDirectory() as folder:
+        _save(network, Path(folder), _serving_function(network, batch=None))
+        model = openvino.convert_model(folder)
+    openvino.save_model(model, str(directory / "model.xml"), compress_to_fp16=bfloat16)
+
+
+# ---------------------------------------------------------------------------------------------------------- runtimes
+
+
+def load_runtime(kind: str, directory: str | Path) -> Runtime:
+    """An export as a callable with the network's own interface, on all CPU cores that the process may use.
+
+    Args:
+        kind: the format, a key of `DTYPES`.
+        directory: what `export_model` wrote.
+
+    Raises:
+        PoseError: no export of that format, a damaged one, or the runtime's package is missing.
+    """
+    loaders = {
+        "savedmodel": _load_savedmodel, "onnx": _load_onnx, "litert": _load_litert, "openvino": _load_openvino
+    }  # fmt: skip
+    if kind not in loaders:
+        raise PoseError(f"kind must be one of {', '.join(loaders)}. Received: kind={kind!r}")
+    directory = Path(directory)
+    try:
+        description = json.loads((directory / DESCRIPTION).read_text())
+        found, dtype = description["format"], description["dtype"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise PoseError(f"{directory} holds no export: {DESCRIPTION} is missing or damaged.") from error
+    if found != kind:
+        raise PoseError(f"{directory} holds an export for {found}, not for {kind}.")
+    try:
+        run = loaders[kind](directory, dtype)
+    except PoseError:
+        raise
+    except Exception as error:  # each runtime has its own
+        raise PoseError(
+            f"{directory} cannot be loaded by {kind}, {type(error).__name__}: {str(error)[:200]}"
+        ) from error
+
+    def network(images: np.ndarray) -> dict[str, np.ndarray]:
+        pose, probability = run(np.ascontiguousarray(images, np.float32))
+        return {"pose": pose, "probability": probability[..., None]}
+
+    return network
+
+
+_Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+
+
+def _load_savedmodel(directory: Path, dtype: str) -> _Run:
+    model = tf.saved_model.load(str(directory / "1"))
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answer = model.signatures["serving_default"](image=tf.constant(images))
+        return answer["pose"].numpy(), answer["probability"].numpy()
+
+    return run
+
+
+def _load_onnx(directory: Path, dtype: str) -> _Run:
+    onnxruntime = _package("onnxruntime", "onnx")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = _cores()
+    session = onnxruntime.InferenceSession(
+        str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
+    )  # fmt: skip
+    return lambda images: tuple(session.run(["pose", "probability"], {"image": images}))
+
+
+def _load_litert(directory: Path, dtype: str) -> _Run:
+    interpreter = _package("ai_edge_litert.interpreter", "litert").Interpreter(
+        str(directory / "model.tflite"), num_threads=_cores()
+    )
+    signature = interpreter.get_signature_runner("serving_default")
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answers = [signature(image=image[None]) for image in images]
+        pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
+        return pose, probability
+
+    return run
+
+
+def _load_openvino(directory: Path, dtype: str) -> _Run:
+    openvino = _package("openvino", "openvino")
+    core = openvino.Core()
+    # Left to itself, OpenVINO computes in bfloat16 wherever the processor can.
+    options = {
+        "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
+        "INFERENCE_NUM_THREADS": _cores(),
+        "PERFORMANCE_HINT": "LATENCY",
+    }
+    model = core.read_model(str(directory / "model.xml"))
+
+    @cache
+    def compiled(batch: int) -> Any:
+        # A fixed batch is a third faster than an unknown one.
+        fixed = model.clone()
+        fixed.reshape({"image": [batch, *(int(n.get_length()) for n in list(model.input("image").partial_shape)[1:])]})
+        return core.compile_model(fixed, "CPU", options)
+
+    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answer = compiled(len(images))(images)
+        return answer["pose"], answer["probability"]
+
+    compiled(1)
+    return run
+
+
+def _package(name: str, format: str) -> ModuleType:
+    try:
+        return importlib.import_module(name)
+    except ImportError as error:
+        raise PoseError(
+            f"{format} needs the package {name.split('.')[0]}: pip install 'pose-regression[export]'."
+        ) from error
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0))
