@@ -340,9 +340,11 @@ def _letters(axes: Sequence[Axes], labels: Sequence[str]) -> None:
 
 
 def _ring(axis: Axes, point: np.ndarray, color: np.ndarray) -> None:
+    """A mark that leaves the map's peak inside it visible."""
     x, y = point
-    for width, edge in ((2.0, INK), (1.1, color)):  # a ring, so that the map's peak inside stays visible
-        axis.scatter(x, y, s=32, facecolors="none", edgecolors=to_hex(edge), linewidths=width, zorder=4)
+    red, green, blue = color
+    for width, edge in ((2.0, INK), (1.1, to_hex((red, green, blue)))):
+        axis.scatter(x, y, s=32, facecolors="none", edgecolors=edge, linewidths=width, zorder=4)
 
 
 def _legend(figure: Figure, skeleton: Skeleton) -> None:

@@ -1,0 +1,420 @@
+"""What one or several trainings learned, as one self-contained HTML page.
+
+    python -m experiments.report runs/lsp_small --benchmark lsp --data datasets/lsp --output report.html
+    python -m experiments.report runs/a runs/b --benchmark synthetic --data datasets/synthetic --output report.html
+    python -m experiments.report runs/* --output curves.html
+
+From every run's `history.csv`: loss, validation score, learning rate, loss and score per block, score per joint. With
+`--benchmark`, its `best.weights.h5` also predicts the benchmark's people (LSP: the test half; MPII and synthetic: the
+validation people), single crop: PCK over thresholds with the area under the curve, accuracy of each of the K blocks,
+calibration of the joint probability, and the worst and the best cases. Several runs lie in the same diagrams.
+
+Cost: without a benchmark seconds. With one, two passes over its people: 1,000 people and a small network at 128 px
+take about a minute on two CPU cores. The page holds the photographs of the cases: keep it where the photographs may be.
+"""
+
+import argparse
+import base64
+import html
+import io
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from PIL import Image
+
+from experiments import curves, evaluate
+from experiments.command import run
+from experiments.curves import History
+from pose_regression import metrics
+from pose_regression.data.sample import Sample
+from pose_regression.errors import PoseError
+from pose_regression.evaluation import predict_blocks
+from pose_regression.files import atomic_path
+from pose_regression.geometry import crop_affine, transform_points
+from pose_regression.skeleton import PA16J, reorder
+
+NARROW = 0.7
+"""Side of the second window of the calibration: a benchmark's own window has next to no joint outside."""
+
+CASES = 12
+"""People on either contact sheet."""
+
+STEPS = 51
+"""Thresholds of a PCK curve, as evalMPII's 0, 0.01 ... 0.5."""
+
+
+@dataclass(frozen=True, eq=False)
+class Analysis:
+    """How one run's best weights do on the benchmark's N people."""
+
+    parameters: int
+    pixels: np.ndarray
+    """(N, J, 2) in image pixels, in the benchmark's joint order."""
+    distances: np.ndarray
+    """(N, J') normalised distances of the joints that the benchmark's total counts; NaN where none is annotated."""
+    blocks: list[dict[str, float]]
+    """Scores of each block, the last one being the answer."""
+    calibration: dict[str, list[dict[str, float]]]
+    """Window -> `metrics.calibration`."""
+
+
+@dataclass(frozen=True)
+class Run:
+    """A training's directory."""
+
+    directory: Path
+    history: History
+    options: dict
+    """Its `options.json`: "options", "recipe", "command"."""
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="directory of a training")
+    parser.add_argument("--benchmark", choices=(*evaluate.BENCHMARKS, "synthetic"), help="also predict its people")
+    parser.add_argument("--data", type=Path, metavar="DIR", help="of the benchmark, see datasets/README.md")
+    parser.add_argument("--count", type=int, metavar="N", help="predict the first N people only, for a quick look")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="page to write, such as report.html")
+    options = parser.parse_args()
+    if (options.benchmark is None) != (options.data is None):
+        raise PoseError("--benchmark and --data go together: give both, or neither for the curves alone.")
+    if options.count is not None and options.count < 1:
+        raise PoseError(f"--count must be at least 1. Received: {options.count}")
+
+    runs = {label: read_run(path) for label, path in labels(options.runs).items()}
+    parts = [overview(runs), *training_curves({label: run.history for label, run in runs.items()})]
+    if options.benchmark:
+        benchmark = "mpii" if options.benchmark == "synthetic" else options.benchmark
+        samples = people(options.benchmark, options.data)[: options.count]
+        analyses = {}
+        for label, run_ in runs.items():
+            print(f"{label}: predicting {len(samples):,} people ...", flush=True)
+            analyses[label] = analyse(run_.directory / "best.weights.h5", benchmark, samples)
+        parts += results(analyses, benchmark, samples, name=options.benchmark)
+    with atomic_path(options.output) as temporary:
+        temporary.write_text(page(", ".join(runs), parts), encoding="utf-8")
+    print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
+
+
+def labels(paths: Sequence[Path]) -> dict[str, Path]:
+    """A short name for each run: its directory's, or the path where two directories are called the same."""
+    unique = list(dict.fromkeys(paths))
+    names = [path.resolve().name for path in unique]
+    return {name if names.count(name) == 1 else str(path): path for name, path in zip(names, unique, strict=True)}
+
+
+def read_run(directory: Path) -> Run:
+    """The history and the options of a training; `PoseError` if `directory` is not one's."""
+    if not (directory / "history.csv").is_file():
+        raise PoseError(f"{directory} holds no history.csv; expected the --output of a training after its first epoch.")
+    path = directory / "options.json"
+    try:
+        options = json.loads(path.read_text(encoding="utf-8"))
+        if not all(isinstance(options.get(name), dict) for name in ("options", "recipe")):
+            raise ValueError("no options or no recipe")
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, AttributeError) as error:
+        raise PoseError(f"{path} is damaged: {error}.") from error
+    return Run(directory, curves.read_history(directory / "history.csv"), options)
+
+
+def people(benchmark: str, data: Path) -> list[Sample]:
+    """The benchmark's people to predict: LSP's test half, MPII's validation split."""
+    if benchmark == "synthetic":
+        from pose_regression.data import synthetic
+
+        synthetic.ensure(data)
+        benchmark = "mpii"
+    samples = evaluate.load(benchmark, data, evaluate.BENCHMARKS[benchmark].splits[0])
+    if benchmark == "mpii":
+        evaluate.require_images(samples, data)
+    return samples
+
+
+def analyse(weights: Path, benchmark: str, samples: Sequence[Sample]) -> Analysis:
+    """Predict `samples` with the weights, from their own window and from a narrow one, and score the answers."""
+    rules = evaluate.BENCHMARKS[benchmark]
+    model, skeleton = evaluate.load_network(weights, rules.joints)
+    calibration = {}
+    for name, zoom in (("the benchmark's window", 1.0), (f"{NARROW} of its side", NARROW)):
+        windows = [replace(sample, side=zoom * sample.side) for sample in samples]
+        estimate = predict_blocks(model, windows, skeleton=skeleton)
+        if zoom == 1.0:
+            pixels = reorder(estimate.pixels, skeleton, rules.joints).astype(np.float64)
+        probability = reorder(estimate.probability[:, -1], skeleton, PA16J, axis=-1)
+        calibration[name] = reliability(windows, probability)
+    scores = [evaluate.scores(benchmark, samples, answer)[rules.metric] for answer in np.moveaxis(pixels, 1, 0)]
+    distances = evaluate.distances_of(benchmark, samples, pixels[:, -1])
+    if benchmark == "mpii":
+        distances = metrics.take_joints(distances, rules.joints, metrics.PCKH_JOINTS)
+    blocks = [{name: value for name, value in columns.items() if name != "UBody"} for columns in scores]
+    return Analysis(model.count_params(), pixels[:, -1], distances, blocks, calibration)
+
+
+def reliability(samples: Sequence[Sample], probability: np.ndarray) -> list[dict[str, float]]:
+    """`metrics.calibration` of (N, 16) probabilities; joints that the data set never annotates are left out."""
+    affine = crop_affine(np.stack([s.center for s in samples]), np.array([s.side for s in samples]))
+    inside = metrics.inside_crop(transform_points(affine, np.stack([sample.joints for sample in samples])))
+    known = np.stack([sample.supervised for sample in samples])
+    return metrics.calibration(np.where(known, probability, np.nan), inside)
+
+
+def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
+    """Expected calibration error: mean difference between probability given and frequency found, in [0, 1]."""
+    filled = [row for row in rows if row["count"]]
+    total = sum(row["count"] for row in filled)
+    return sum(row["count"] * abs(row["probability"] - row["frequency"]) for row in filled) / total
+
+
+# ------------------------------------------------------------------------------------------------ parts of the page
+
+
+def overview(runs: Mapping[str, Run]) -> str:
+    """What was run and what came of it, a row for each run, and the commands."""
+    rows = {}
+    for label, run_ in runs.items():
+        options, recipe, history = run_.options["options"], run_.options["recipe"], run_.history
+        best = int(np.nanargmax(history["score"])) if np.isfinite(history["score"]).any() else 0
+        rows[label] = [
+            f"{options.get('blocks', '-')} × {options.get('width', '-')}",
+            f"{options.get('input_size', '-')} px",
+            f"{options.get('context', '-')}",
+            f"{recipe.get('optimizer', '-')}, batch {recipe.get('batch_size', '-')}",
+            f"{history['epoch'][-1]:.0f} of {recipe.get('epochs', '-')}",
+            f"{history['score'][best]:.1f} (epoch {history['epoch'][best]:.0f})",
+            f"{history['score'][-1]:.1f}",
+        ]
+    header = ("blocks × width", "input", "context maps", "optimizer", "epochs", "best validation, %", "last, %")
+    commands = "".join(
+        f"<dt>{html.escape(label)}</dt><dd><code>{html.escape(str(run_.options.get('command', '-')))}</code></dd>"
+        for label, run_ in runs.items()
+    )
+    return section("Runs", table(header, rows), f"<dl>{commands}</dl>")
+
+
+def training_curves(histories: Mapping[str, History]) -> list[str]:
+    """Sections with the curves of the histories."""
+    figure = Figure((11, 3.3), layout="constrained")
+    axes = figure.subplots(1, 3)
+    columns = {"loss": "training loss", "score": "validation score, %", "learning_rate": "learning rate"}
+    for axis, (column, title) in zip(axes, columns.items(), strict=True):
+        curves.draw_runs(axis, histories, column)
+        axis.set_title(title)
+    axes[0].legend(fontsize=8)
+    parts = [section("Training", picture(figure, "loss, score and learning rate over the epochs"))]
+
+    figure = Figure((11, 3.1 * len(histories)), layout="constrained")
+    axes = figure.subplots(len(histories), 2, squeeze=False, sharey="col")
+    prefixes, titles = ("block_", "score_block_"), ("training loss (eq. 7)", "validation score, %")
+    for row, (label, history) in zip(axes, histories.items(), strict=True):
+        for axis, prefix, title in zip(row, prefixes, titles, strict=True):
+            curves.draw_blocks(axis, history, prefix)
+            axis.set_title(f"{label}: {title}" if len(histories) > 1 else title)
+    parts.append(section("Every block over the epochs", picture(figure, "loss and score of every block")))
+
+    names = list(dict.fromkeys(name for history in histories.values() for name in curves.joints_of(history)))
+    if len(histories) == 1:
+        figure = Figure((11, 4), layout="constrained")
+        curves.draw_joints(figure.subplots(), next(iter(histories.values())))
+    elif names:
+        rows = -(-len(names) // 4)
+        figure = Figure((11, 2.5 * rows), layout="constrained")
+        axes = figure.subplots(rows, 4, squeeze=False, sharex=True, sharey=True).flat
+        for axis, name in zip(axes, names, strict=False):
+            curves.draw_runs(axis, histories, name)
+            axis.set_title(name)
+        axes[0].legend(fontsize=8)
+        for axis in axes[len(names) :]:
+            axis.set_axis_off()
+    return [
+        *parts,
+        section("Every joint over the epochs", picture(figure, "validation score of every joint, per cent")),
+    ]
+
+
+def results(analyses: Mapping[str, Analysis], benchmark: str, samples: Sequence[Sample], *, name: str) -> list[str]:
+    """Sections on the predictions of the best weights."""
+    rules = evaluate.BENCHMARKS[benchmark]
+    split = "test people" if benchmark == "lsp" else "validation people, which also chose the weights"
+    intro = paragraph(
+        f"best.weights.h5 on {len(samples):,} {split} ({name}), single crop, no flip. {rules.metric}: a joint is right "
+        f"within {rules.threshold} {'torso lengths' if benchmark == 'lsp' else 'head sizes'} of its annotation."
+    )
+    return [
+        section("Accuracy", intro, accuracy(analyses, rules)),
+        section("Every block", *every_block(analyses, rules)),
+        section("Joint probability", *probability(analyses)),
+        *(cases(label, analysis, benchmark, samples) for label, analysis in analyses.items()),
+    ]
+
+
+def accuracy(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> str:
+    """Table of the scores, and PCK over thresholds."""
+    thresholds = np.linspace(0, rules.threshold, STEPS)
+    figure = Figure((7, 4), layout="constrained")
+    axis = figure.subplots()
+    rows = {}
+    for i, (label, analysis) in enumerate(analyses.items()):
+        rates = metrics.pck_curve(analysis.distances, thresholds)
+        area = metrics.area_under_curve(thresholds, rates)
+        axis.plot(thresholds, rates, label=f"{label}: area {area:.1f}", **curves.style(i))
+        rows[label] = [f"{analysis.parameters:,}", *numbers(analysis.blocks[-1].values()), f"{area:.1f}"]
+    unit = "torso lengths" if rules.total == "PCK" else "head sizes"
+    axis.set(xlabel=f"threshold, {unit}", ylabel="joints within it, %", xlim=(0, rules.threshold), ylim=(0, 100))
+    axis.grid(alpha=0.3)
+    axis.legend(loc="upper left", fontsize=9)
+    names = next(iter(analyses.values())).blocks[-1]
+    header = ("parameters", *names, "area under curve")
+    return table(header, rows) + picture(figure, "PCK over thresholds")
+
+
+def every_block(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> list[str]:
+    """What each further block adds: all are supervised, the last one is the answer."""
+    figure = Figure((7, 3.6), layout="constrained")
+    axis = figure.subplots()
+    tables = []
+    for i, (label, analysis) in enumerate(analyses.items()):
+        totals = [scores[rules.total] for scores in analysis.blocks]
+        axis.plot(range(1, len(totals) + 1), totals, marker="o", label=label, **curves.style(i))
+        gains = ["", *(f"{gain:+.1f}" for gain in np.diff(totals))]
+        rows = {
+            f"block {k}": [*numbers(scores.values()), gain]
+            for k, (scores, gain) in enumerate(zip(analysis.blocks, gains, strict=True), start=1)
+        }
+        heading = f"<h3>{html.escape(label)}</h3>" if len(analyses) > 1 else ""
+        tables.append(heading + table((*analysis.blocks[0], "gained"), rows))
+    axis.set(xlabel="block", ylabel=f"{rules.metric}, %")
+    axis.set_xticks(range(1, 1 + max(len(analysis.blocks) for analysis in analyses.values())))
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=9)
+    return [picture(figure, "accuracy of every block"), *tables]
+
+
+def probability(analyses: Mapping[str, Analysis]) -> list[str]:
+    """Reliability diagrams, one for each window, and the calibration errors."""
+    windows = list(next(iter(analyses.values())).calibration)
+    figure = Figure((9.5, 4.2), layout="constrained")
+    axes = figure.subplots(1, len(windows), sharey=True)
+    rows: dict[str, list[str]] = {}
+    for axis, window in zip(axes, windows, strict=True):
+        axis.plot((0, 1), (0, 1), color="0.6", linewidth=1)
+        for i, (label, analysis) in enumerate(analyses.items()):
+            filled = [row for row in analysis.calibration[window] if row["count"]]
+            count = sum(row["count"] for row in filled)
+            given, found = ([row[name] for row in filled] for name in ("probability", "frequency"))
+            axis.plot(given, found, linewidth=1, label=label, **curves.style(i))
+            # Area as count, but never too small to see.
+            sizes = [max(200 * row["count"] / count, 6) for row in filled]
+            axis.scatter(given, found, s=sizes, color=curves.style(i)["color"], alpha=0.7)
+            rows[f"{label}, {window}"] = [
+                f"{count:,}",
+                f"{100 * np.average(given, weights=[row['count'] for row in filled]):.1f}",
+                f"{100 * np.average(found, weights=[row['count'] for row in filled]):.1f}",
+                f"{100 * calibration_error(filled):.1f}",
+            ]
+        axis.set(title=window, xlabel="probability given", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
+        axis.grid(alpha=0.3)
+    axes[0].set_ylabel("joints that are inside and annotated, frequency")
+    axes[0].legend(fontsize=8)
+    text = paragraph(
+        f"Of the joints given a probability, how many really are in the window. The benchmark's own window has nearly "
+        f"all joints inside; {NARROW} of its side cuts off more. A dot's area is its number of joints."
+    )
+    header = ("joints", "mean probability, %", "really inside, %", "calibration error, %")
+    return [text, picture(figure, "calibration of the joint probability"), table(header, rows)]
+
+
+def cases(label: str, analysis: Analysis, benchmark: str, samples: Sequence[Sample]) -> str:
+    """Contact sheets of the worst and of the best people."""
+    joints = evaluate.BENCHMARKS[benchmark].joints
+    errors = evaluate.mean_errors(analysis.distances)
+    parts = []
+    for title, badness in (("Worst", errors), ("Best", -errors)):
+        shown = evaluate.choose(badness, worst=True, count=CASES)
+        captions = [f"{Path(samples[i].image).stem}  {errors[i]:.2f}" for i in shown]
+        sheet = evaluate.draw_people([samples[i] for i in shown], analysis.pixels[shown], joints, captions, columns=6)
+        parts.append(f"<h3>{title}</h3>{photographs(sheet, f'{title.lower()} cases of {label}')}")
+    unit = "torso lengths" if benchmark == "lsp" else "head sizes"
+    text = f"Mean distance to the annotation (white) in {unit}; the person's right is orange, the left blue."
+    return section(f"Cases: {label}", paragraph(text), *parts)
+
+
+# ------------------------------------------------------------------------------------------------------------- HTML
+
+STYLE = """
+body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem; margin: 2rem auto;
+       padding: 0 1rem; }
+h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
+h3 { font-size: 1rem; margin-bottom: .3rem; }
+img { max-width: 100%; height: auto; display: block; margin: .6rem 0; }
+.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
+th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #e3e3e3; }
+th:first-child { text-align: left; } thead th { border-bottom: 1px solid #888; font-weight: 600; }
+tbody th { font-weight: 400; } code { overflow-wrap: anywhere; font-size: .85rem; } dd { margin: 0 0 .5rem 1rem; }
+@media print { h2 { break-after: avoid; } img { break-inside: avoid; } }
+"""
+
+
+def page(title: str, parts: Sequence[str]) -> str:
+    """The whole document. Its policy lets the browser load nothing that is not in it."""
+    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+    name = html.escape(f"Training report: {title}")
+    return (
+        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
+        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
+        f'<meta name="viewport" content="width=device-width">\n<title>{name}</title>\n<style>{STYLE}</style>\n</head>\n'
+        f"<body>\n<h1>{name}</h1>\n{''.join(parts)}</body>\n</html>\n"
+    )
+
+
+def section(title: str, *parts: str) -> str:
+    return f"<section>\n<h2>{html.escape(title)}</h2>\n{''.join(parts)}\n</section>\n"
+
+
+def paragraph(text: str) -> str:
+    return f"<p>{html.escape(text)}</p>\n"
+
+
+def table(header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
+    """Rows by label; every cell is text."""
+    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in ("", *header))
+    body = "".join(
+        f"<tr><th>{html.escape(label)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>\n"
+        for label, cells in rows.items()
+    )
+    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
+
+
+def numbers(values) -> list[str]:
+    """One decimal each; a dash where nothing was scored."""
+    return ["-" if np.isnan(value) else f"{value:.1f}" for value in values]
+
+
+def picture(figure: Figure, description: str) -> str:
+    """A diagram as an embedded SVG. As an image of its own: the names inside do not clash with another's."""
+    with matplotlib.rc_context({"svg.hashsalt": "report"}):
+        content = io.BytesIO()
+        figure.savefig(content, format="svg", metadata={"Date": None})
+    return _image(content.getvalue(), "image/svg+xml", description)
+
+
+def photographs(sheet: np.ndarray, description: str) -> str:
+    """A contact sheet as an embedded JPEG, a fifth of a PNG's size."""
+    content = io.BytesIO()
+    Image.fromarray(sheet).save(content, "JPEG", quality=85)
+    return _image(content.getvalue(), "image/jpeg", description)
+
+
+def _image(content: bytes, kind: str, description: str) -> str:
+    data = base64.b64encode(content).decode("ascii")
+    return f'<img alt="{html.escape(description)}" src="data:{kind};base64,{data}">\n'
+
+
+if __name__ == "__main__":
+    run(main)
