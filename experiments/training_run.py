@@ -2,7 +2,6 @@
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
@@ -10,6 +9,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from experiments.curves import plot_history
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 
@@ -39,7 +39,6 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     how.add_argument("--learning-rate", type=float)
     how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
     how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
-    how.add_argument("--average", type=float, metavar="MOMENTUM", help="moving average of the weights, such as 0.999")
     how.add_argument("--rotation", type=float, metavar="DEGREES", help="largest rotation in augmentation")
     how.add_argument("--translation", type=float, metavar="FRACTION", help="largest shift in augmentation")
 
@@ -55,7 +54,7 @@ def recipe_of(options: argparse.Namespace):
     """The recipe named by `--recipe` with the other options' changes."""
     from pose_regression.training import RECIPES
 
-    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "average")
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("epochs", "batch_size", "learning_rate"):
         if given.get(name, 1) <= 0:
@@ -263,42 +262,6 @@ def _tensorboard(directory: Path, validation: Sequence):
     return report
 
 
-def plot_history(history: Path, path: Path, *, total: str) -> None:
-    """Curves of a `history.csv`: loss per block, score per block, score per joint, learning rate."""
-    import csv
-
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    with open(history) as file:
-        rows = list(csv.DictReader(file))
-    columns = {name: [float(row[name]) for row in rows] for name in rows[0]}
-    epochs = columns.pop("epoch")
-    losses = [name for name in columns if name.startswith("block_")]
-    blocks = [name for name in columns if name.startswith("score_block_")]
-    rest = {"learning_rate", "loss", "pose_loss", "probability_loss", "score", total, *losses, *blocks}
-    groups = [
-        ("loss (eq. 7) per block", losses),
-        (f"{total} per block, %", blocks),
-        ("validation, %", [total, *(name for name in columns if name not in rest)]),
-        ("learning rate", ["learning_rate"]),
-    ]
-    figure, axes = pyplot.subplots(2, 2, figsize=(11, 7), layout="constrained")
-    for axis, (title, names) in zip(axes.flat, groups, strict=True):
-        for i, name in enumerate(names):
-            style = {"linewidth": 2.5, "color": "black"} if name == total else {"color": f"C{i % 10}"}
-            axis.plot(epochs, columns[name], label=name.replace("score_", "").replace("_", " "), **style)
-        axis.set(title=title, xlabel="epoch")
-        axis.grid(alpha=0.3)
-        if len(names) > 1:
-            axis.legend(fontsize=8, ncols=2)
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=110)
-    pyplot.close(figure)
-
-
 def main_of(command: Callable[[], int | None]) -> None:
     """As `command.run`, with SIGTERM's exit code 143 once the state is saved."""
     from experiments.command import run
@@ -312,5 +275,4 @@ def main_of(command: Callable[[], int | None]) -> None:
             print("SIGTERM: the state is saved; continue with --resume.", flush=True)
             return 128 + 15
 
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     run(wrapped)

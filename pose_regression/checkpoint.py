@@ -62,10 +62,20 @@ def save_state(directory: str | Path, model: keras.Model, progress: dict[str, An
         directory: of the run.
         model: compiled; on any backend.
         progress: JSON-serializable, must hold `epoch` and `batch`, which name the file.
+
+    Raises:
+        PoseError: a variable is not finite; the older states stay. (ReLU turns NaN into 0, so weights can be spoilt
+            while the loss still looks sound.)
     """
     directory = Path(directory)
     path = directory / f"state-{progress['epoch']:05d}-{progress['batch']:07d}.h5"
     arrays = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _variables(model).items()}
+    for name, array in arrays.items():
+        if not np.isfinite(array).all():
+            raise PoseError(
+                f"{name} is not finite in epoch {progress['epoch'] + 1}, batch {progress['batch']}. Training stopped; "
+                f"the last good state is kept in {directory}."
+            )
     write_container(path, arrays, {"kind": "training state", "progress": progress})
     for old in states(directory)[:-KEPT]:
         old.unlink()

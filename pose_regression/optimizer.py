@@ -21,9 +21,7 @@ class RMSprop(keras.optimizers.Optimizer):
     Source: `RMSprop` of Keras 2.1.4, which the authors trained with.
     """
 
-    def __init__(
-        self, learning_rate=1e-3, *, rho: float = 0.9, epsilon: float = 1e-7, name: str = "rmsprop", **kwargs
-    ):
+    def __init__(self, learning_rate=1e-3, *, rho: float = 0.9, epsilon: float = 1e-7, name: str = "rmsprop", **kwargs):
         super().__init__(learning_rate=learning_rate, name=name, **kwargs)
         self.rho = rho
         self.epsilon = epsilon

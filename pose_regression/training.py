@@ -49,8 +49,6 @@ class Recipe:
     """0-based epochs."""
     weight_decay: float = 0.0
     """Of AdamW."""
-    average: float = 0.0
-    """Momentum of an exponential moving average of the weights, which is then what is validated and kept; 0: none."""
     entropy: bool = False
     """The authors' pose loss, `losses.elastic_net_with_entropy`, instead of eq. 7."""
     augmentation: Augmentation = PAPER
@@ -65,7 +63,7 @@ RECIPES = {
     ),
     # For small networks and few epochs, on one's own account.
     "quick": Recipe(
-        epochs=20, optimizer="adamw", schedule="cosine", weight_decay=0.01, average=0.998,
+        epochs=20, optimizer="adamw", schedule="cosine", weight_decay=0.01,
         augmentation=replace(PAPER, translation=0.05),
     ),
 }  # fmt: skip
@@ -153,18 +151,17 @@ def train(
             losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
             seconds = time.monotonic() - started
-            with averaged(model, recipe):
-                try:
-                    scores = validate(model, [stop])
-                except _Stopped:
-                    raise Terminated from None
-                row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
-                progress = _advance(progress, recipe, row)
-                if progress.waiting == 0:
-                    save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
-                save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
-                if report:
-                    report(model, epoch, row)
+            try:
+                scores = validate(model, [stop])
+            except _Stopped:
+                raise Terminated from None
+            row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
+            progress = _advance(progress, recipe, row)
+            if progress.waiting == 0:
+                save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
+            save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
+            if report:
+                report(model, epoch, row)
             save_state(directory, model, asdict(progress))
             _write_history(directory / "history.csv", progress.history or [])
             speed = (steps - first) * recipe.batch_size / seconds
@@ -195,11 +192,10 @@ def make_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(total - warm, 1), alpha=0.01, warmup_target=recipe.learning_rate, warmup_steps=warm
         )
-    average = {"use_ema": True, "ema_momentum": recipe.average} if recipe.average else {}
     if recipe.optimizer == "rmsprop":
-        return RMSprop(rate, **average)
+        return RMSprop(rate)
     if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["beta"])
         return optimizer
     raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
@@ -240,23 +236,6 @@ def _advance(progress: Progress, recipe: Recipe, row: dict[str, float]) -> Progr
         best=max(progress.best, row["score"]),
         history=[*(progress.history or []), row],
     )
-
-
-@contextmanager
-def averaged(model: PoseRegressor, recipe: Recipe) -> Iterator[None]:
-    """Within the block, `model` has the moving averages of its weights, if the recipe keeps them."""
-    if not recipe.average:
-        yield
-        return
-    pairs = list(zip(model.trainable_variables, model.optimizer._model_variables_moving_average, strict=True))
-    current = [ops.convert_to_numpy(variable.value) for variable, _ in pairs]
-    for variable, average in pairs:
-        variable.assign(average.value)
-    try:
-        yield
-    finally:
-        for (variable, _), value in zip(pairs, current, strict=True):
-            variable.assign(value)
 
 
 @register
