@@ -31,6 +31,7 @@ def test_old_content_survives_a_failed_write(tmp_path, error):
     assert os.listdir(tmp_path) == ["state.h5"]
 
 
+@pytest.mark.slow
 def test_old_content_survives_the_death_of_the_process(tmp_path):
     path = tmp_path / "state.h5"
     path.write_text("old")
