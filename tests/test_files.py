@@ -20,6 +20,16 @@ def test_file_appears_whole_in_a_folder_made_for_it(tmp_path):
     assert os.listdir(path.parent) == ["table.csv"]
 
 
+def test_file_is_replaced_and_not_overwritten(tmp_path):
+    path = tmp_path / "state.h5"
+    path.write_text("old")
+    with path.open() as reader:
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+        assert reader.read() == "old"  # who has the old one open still sees all of it
+    assert path.read_text() == "new"
+
+
 @pytest.mark.parametrize("error", [RuntimeError("half way"), KeyboardInterrupt()])
 def test_old_content_survives_a_failed_write(tmp_path, error):
     path = tmp_path / "state.h5"
