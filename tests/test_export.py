@@ -233,15 +233,15 @@ def quick(monkeypatch):
 
 
 def test_deviation_over_the_bound_leaves_nothing(model, crops, tmp_path, quick):
-    quick(model, pixels=0.06)
-    with pytest.raises(PoseError, match=r"deviates by 0\.06 pixels .* bound of 0\.05"):
+    quick(model, pixels=0.02)
+    with pytest.raises(PoseError, match=r"deviates by 0\.02 pixels .* bound of 0\.01"):
         export_model(model, tmp_path / "new", format="savedmodel", crops=crops)
     quick(model, pixels=float("nan"))
     with pytest.raises(PoseError, match="deviates by nan pixels"):
         export_model(model, tmp_path / "new", format="savedmodel", crops=crops)
     assert list(tmp_path.iterdir()) == []
-    quick(model, pixels=0.04)
-    assert export_model(model, tmp_path / "new", format="savedmodel", crops=crops).pixels == pytest.approx(0.04, 0.01)
+    quick(model, pixels=0.005)
+    assert export_model(model, tmp_path / "new", format="savedmodel", crops=crops).pixels == pytest.approx(0.005, 0.05)
 
 
 def test_only_an_earlier_export_is_replaced_and_only_by_force(model, crops, tmp_path, quick):
@@ -254,9 +254,9 @@ def test_only_an_earlier_export_is_replaced_and_only_by_force(model, crops, tmp_
     with pytest.raises(PoseError, match="deviates"):
         export_model(model, old, format="savedmodel", crops=crops, force=True)
     assert (old / "x").read_text() == "0.0"
-    quick(model, pixels=0.01)
+    quick(model, pixels=0.005)
     export_model(model, old, format="savedmodel", crops=crops, force=True)
-    assert (old / "x").read_text() == "0.01"
+    assert (old / "x").read_text() == "0.005"
 
     foreign.mkdir()
     (foreign / "thesis.txt").write_text("precious")
