@@ -439,10 +439,7 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
 
     rows, total, count = figures["rows"], figures["total"], len(figures["rows"]["b"]["seeds"])
     table = [
-        (
-            f"({key}) {row['label']}",
-            {"Paper": row["paper"], **row["mean"], "±": math.nan if row["spread"] is None else row["spread"]},
-        )
+        (f"({key}) {row['label']}", {"Paper": row["paper"], **row["mean"], "±": row["spread"] or math.nan})
         for key, row in rows.items()
     ]
     table += [(name, {"Paper": math.nan, **scores}) for name, scores in figures["baselines"].items()]
@@ -457,10 +454,11 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         "",
         format_table(table),
         "",
-        f"Mean of {count} seeds; ± is the standard deviation of {total} over them. The column Paper is quoted: MPII",
-        "validation, PCKh@0.5, single crop, 256 x 256 and K = 8. The paper does not describe its simple argmax: (a1) is",
-        "decoding without training of its own, (a2) the same network trained to draw Gaussians of one cell's width. The",
-        "last two rows are no method: a guess that sees no picture, and the most that a maximum on the grid can reach.",
+        f"Mean of {count} seeds; ± is the standard deviation of {total} over them. The column Paper is quoted:",
+        "MPII validation, PCKh@0.5, single crop, 256 x 256 and K = 8. The paper does not describe its simple argmax:",
+        "(a1) is decoding without training of its own, (a2) the same network trained to draw Gaussians of one cell's",
+        "width. The last two rows are no method: a guess that sees no picture, and the most that a maximum on the grid",
+        "can reach.",
         "",
         "## Does the paper's order show?",
         "",
