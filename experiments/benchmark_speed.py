@@ -3,7 +3,7 @@
     python -m experiments.benchmark_speed [--device cpu|gpu] [--batch N] [--dtype float32|bfloat16] [--threads N]
                                           [--blocks 1 2 4 8] [--runtime keras savedmodel openvino ...]
 
-Cost: about 3 minutes on 2 cores. The weights are random: speed does not depend on them.
+Cost: about 5 minutes on 2 cores. The weights are random: speed does not depend on them.
 
 Networks: ours with each K of --blocks, and the stacked hourglass that the paper compares its speed with
 (`pose_regression.hourglass`). Runtimes:
@@ -18,7 +18,7 @@ multiply-accumulates per second against the product's. With --dtype bfloat16 it 
 process which does nothing but load one network in one runtime and call it; beside it, what Python and TensorFlow hold
 before that.
 
-The paper has 29.3 frames per second against the hourglass's 18.3 (1.60 x) on a GPU. Expected on CPUs: about 2 x.
+The paper has 29.3 frames per second against the hourglass's 18.3 (1.60 x) on a GPU. Expected on 2 cores: 2.8 x.
 """
 
 import argparse
