@@ -113,9 +113,7 @@ def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.M
         A functional model as `PoseRegressor(outputs="last")`: (B, H, W, 3) in [-1, 1] -> `pose` (B, J, 2),
         `probability` (B, J, 1); in float32 equal to `model` within 1e-5.
     """
-    policy = {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype]
-    source = PoseRegressor.from_config(model.get_config() | {"outputs": "last", "dtype": policy})
-    source.set_weights(model.get_weights())
+    source = _last_block(model, {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype])
     plain = keras.Model(source.inputs, source.output, name=source.name)  # clone_model copies no subclass
     normalised = {id(layer) for layer in _layers_with_norm(plain)}
 
@@ -134,6 +132,13 @@ def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.M
     folded = keras.models.clone_model(plain, clone_function=clone, call_function=call, recursive=True)
     _fold_weights(plain, folded)
     return folded
+
+
+def _last_block(model: PoseRegressor, policy: str) -> PoseRegressor:
+    """A copy with the weights of `model`, whatever its outputs and policy."""
+    network = PoseRegressor.from_config(model.get_config() | {"outputs": "last", "dtype": policy})
+    network.set_weights(model.get_weights())
+    return network
 
 
 def _is_norm(layer: keras.layers.Layer) -> bool:
@@ -193,7 +198,7 @@ def export_model(
         force: replace an earlier export. Other directories are never replaced.
 
     Returns:
-        The deviation from `model`.
+        The deviation from `model` in float32.
 
     Raises:
         PoseError: an argument out of range, a missing package, a deviation over `BOUNDS[dtype]`, a directory that
@@ -231,9 +236,8 @@ def export_model(
 
 
 def compare(model: PoseRegressor, runtime: Runtime, crops: np.ndarray) -> Deviation:
-    """The largest deviation of `runtime` from the network's last block on (N, S, S, 3) crops."""
-    network = model if model.get_config()["outputs"] == "last" else model.with_outputs("last")
-    expected = network.predict(crops, batch_size=8, verbose=0)
+    """The largest deviation of `runtime` from the network's last block in float32 on (N, S, S, 3) crops."""
+    expected = _last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
     answers = [runtime(crops[i : i + 8]) for i in range(0, len(crops), 8)]
     pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
     distance = np.linalg.norm(pose - expected["pose"], axis=-1).max() * crops.shape[1]

@@ -151,6 +151,14 @@ def test_export_answers_as_the_network_in_its_runtime(model, crops, tmp_path, fo
         assert deviation.pixels > 1e-4  # the dtype took effect
 
 
+def test_float32_export_of_a_bfloat16_model_is_compared_in_float32(model, crops, tmp_path):
+    mixed = make_model(dtype="mixed_bfloat16", outputs="all")
+    assert export_model(mixed, tmp_path / "new", format="savedmodel", crops=crops).pixels < 1e-3
+    np.testing.assert_allclose(
+        load_runtime("savedmodel", tmp_path / "new")(crops)["pose"], model.predict(crops, verbose=0)["pose"], atol=1e-5
+    )
+
+
 def test_deviation_is_the_worst_joint_in_pixels(model, crops):
     expected = model.predict(crops, verbose=0)
 
