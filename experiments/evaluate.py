@@ -52,7 +52,7 @@ from pose_regression.predictions import (
 )
 from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
 from pose_regression.visualize import contact_sheet, draw_pose, save_image
-from pose_regression.weights import load_authors_weights, load_model, weights_path
+from pose_regression.weights import load_model, weights_path
 
 SHOWN, TILE = 48, 256
 """People on a contact sheet, and the side of each in pixels."""
@@ -227,16 +227,7 @@ def load_network(path: Path, joints: Skeleton) -> tuple[PoseRegressor, Skeleton]
     Raises:
         PoseError: no readable weights, or of a network that does not predict all of `joints`.
     """
-    try:
-        with open(path, "rb") as file:
-            authors = file.read(8) == b"\x89HDF\r\n\x1a\n"  # Ours begin with a header of their own.
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
-    if authors:
-        model, skeleton = PoseRegressor(outputs="all"), PA16J
-        load_authors_weights(model, path)
-    else:
-        model, skeleton = load_model(path, outputs="all")
+    model, skeleton = load_model(path, outputs="all")
     missing = [name for name in joints.names if name not in skeleton.names]
     if missing:
         raise PoseError(f"{path} is of a network that does not predict {', '.join(missing)}, which are to be scored.")

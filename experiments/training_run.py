@@ -40,6 +40,7 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
     how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
     how.add_argument("--rotation", type=float, metavar="DEGREES", help="largest rotation in augmentation")
+    how.add_argument("--zoom", type=float, nargs=2, metavar="FACTOR", help="range of the window's side in augmentation")
     how.add_argument("--translation", type=float, metavar="FRACTION", help="largest shift in augmentation")
 
     network = parser.add_argument_group("network")
@@ -60,9 +61,10 @@ def recipe_of(options: argparse.Namespace):
         if given.get(name, 1) <= 0:
             raise PoseError(f"--{name.replace('_', '-')} must be positive. Received: {given[name]}")
     recipe = replace(RECIPES[options.recipe], **given)
-    changes = {
-        name: getattr(options, name) for name in ("rotation", "translation") if getattr(options, name) is not None
-    }
+    ranges = ("rotation", "zoom", "translation")
+    changes = {name: value for name in ranges if (value := getattr(options, name)) is not None}
+    if options.zoom and not 0 < options.zoom[0] <= options.zoom[1]:
+        raise PoseError(f"--zoom must be two positive factors, the smaller one first. Received: {options.zoom}")
     return replace(recipe, augmentation=replace(recipe.augmentation, **changes))
 
 
@@ -237,12 +239,18 @@ def _tensorboard(directory: Path, validation: Sequence):
 
     writer = tf.summary.create_file_writer(str(directory))
     shown = validation[:: max(len(validation) // 4, 1)][:4]
+    viewer = None
 
     def report(model, epoch: int, row: dict[str, float]) -> None:
+        nonlocal viewer
+        if viewer is None:
+            viewer = model.with_outputs("maps")
+        else:
+            viewer.set_weights(model.get_weights())
         affine = crop_affine(np.stack([s.center for s in shown]), np.array([s.side for s in shown]))
         size = model.input_shape[1]
         images = np.concatenate(list(evaluation_dataset([s.image for s in shown], affine, size=size, batch_size=4)))
-        output = {k: np.asarray(v) for k, v in model.with_outputs("maps").predict(images, verbose=0).items()}
+        output = {k: np.asarray(v) for k, v in viewer.predict(images, verbose=0).items()}
         crops = ((images + 1) * 127.5).astype(np.uint8)
         poses = [
             draw_pose(crop, pose * size, PA16J, probability=probability[:, 0])

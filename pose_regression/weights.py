@@ -70,14 +70,18 @@ def save_weights(
 
 
 def load_weights(model: PoseRegressor, path: str | Path) -> None:
-    """Load a file of `save_weights`, or the shipped weights called "small" or "full", into `model`.
+    """Load a file of `save_weights`, the shipped weights called "small" or "full", or the authors' `.h5`.
 
-    The input size, alpha and the outputs may be others than those the weights were trained with.
+    The input size, alpha and the outputs may be others than those the weights were trained with
+    (not so for the authors' file, see `load_authors_weights`).
 
     Raises:
         PoseError: damaged file, or one whose network is not `model`'s; `model` is then unchanged.
     """
     path = weights_path(path)
+    if _is_hdf5(path):
+        load_authors_weights(model, path)
+        return
     arrays, metadata = _read(path)
     stored, config = metadata.get("network", {}), model.get_config()
     for argument in ("num_joints", "num_context", "grid"):  # the shapes of the arrays don't tell them
@@ -90,8 +94,25 @@ def load_weights(model: PoseRegressor, path: str | Path) -> None:
 
 
 def load_model(path: str | Path, *, outputs: str = "last", dtype=None) -> tuple[PoseRegressor, Skeleton]:
-    """Build the network that a weight file (or name of shipped weights) describes, with its weights and skeleton."""
+    """Build the network that a weight file describes, with its weights and skeleton.
+
+    Args:
+        path: as for `load_weights`; of the authors' file, K and N_c are read from its layers.
+        outputs, dtype: of `PoseRegressor`.
+
+    Raises:
+        PoseError: damaged file, or one that describes no network.
+    """
     path = weights_path(path)
+    if _is_hdf5(path):
+        groups = _read_keras2_groups(path)
+        blocks = sum(name.startswith("rBlock") for name in groups)
+        maps = groups["RegMap1"][0][1].shape[-1] if "RegMap1" in groups else 0
+        if not blocks or maps % len(PA16J) or not maps:
+            raise PoseError(f"{path} is an HDF5 file, but neither this project's nor in the authors' layout.")
+        model = PoseRegressor(num_blocks=blocks, num_context=maps // len(PA16J) - 1, outputs=outputs, dtype=dtype)
+        load_authors_weights(model, path)
+        return model, PA16J
     arrays, metadata = _read(path)
     try:
         model = PoseRegressor(**metadata["network"], outputs=outputs, dtype=dtype)
@@ -112,6 +133,15 @@ def weights_path(name: str | Path) -> Path:
     if not path.is_file():
         raise PoseError(f"The weights {str(name)!r} are not shipped with this version: {path} does not exist.")
     return path
+
+
+def _is_hdf5(path: Path) -> bool:
+    """True for a bare HDF5 file, as Keras 2 wrote; this project's begin with a header of their own."""
+    try:
+        with open(path, "rb") as file:
+            return file.read(8) == b"\x89HDF\r\n\x1a\n"
+    except OSError as error:
+        raise PoseError(f"{path} could not be read: {error.strerror}.") from error
 
 
 def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

@@ -1,5 +1,6 @@
 """Weight files, ours and the authors': what was saved comes back, anything else is refused and changes nothing."""
 
+import importlib.util
 import json
 import shutil
 
@@ -420,3 +421,28 @@ def test_what_is_no_authors_file_at_all_is_refused(source, target, tmp_path):
     for name in ("text.h5", "ours.weights.h5", "keras.weights.h5", "missing.h5", "."):
         with pytest.raises(PoseError, match="is not a readable Keras-2 weight file: "):
             load_authors_weights(target, tmp_path / name)
+
+
+def test_a_bare_hdf5_file_of_another_kind_is_refused(tmp_path):
+    with h5py.File(tmp_path / "other.h5", "w") as file:
+        file.attrs["layer_names"] = np.array([b"dense"])
+        file.create_group("dense").attrs["weight_names"] = np.array([b"dense/kernel:0"])
+        file["dense/dense/kernel:0"] = np.zeros((2, 2), np.float32)
+    with pytest.raises(PoseError, match=r"other\.h5 is an HDF5 file, but neither this project's nor"):
+        weights.load_model(tmp_path / "other.h5")
+
+
+@pytest.mark.real_data
+@pytest.mark.slow
+def test_the_authors_file_alone_is_enough_to_build_the_network(pose_reference, tmp_path):
+    specification = importlib.util.spec_from_file_location("gen", pose_reference / "network" / "gen_weights.py")
+    generator = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(generator)
+    layout = json.loads((pose_reference / "network" / "layout_k2_noctx.json").read_text())
+    generator.write_h5(layout, 743, tmp_path / "authors.h5")
+    model, skeleton = weights.load_model(tmp_path / "authors.h5")
+    config = model.get_config()
+    assert (config["num_blocks"], config["num_context"], skeleton) == (2, 0, PA16J)
+    expected = np.load(pose_reference / "network" / "ref_k2_noctx.npz")["pose_b2"]
+    output = model.predict(generator.make_input(743), verbose=0)
+    np.testing.assert_allclose(output["pose"], expected, atol=1e-5)

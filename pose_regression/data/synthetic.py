@@ -6,6 +6,7 @@ parallel projection; the image's are the same without z. Pixel i covers [i, i+1)
 """
 
 import json
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from multiprocessing import get_context
@@ -36,7 +37,7 @@ from pose_regression.skeleton import MPII
 
 RENDERER = 1  # raised whenever the pictures of a seed change, so that `ensure` renders them again
 RELEASE_FILE = "mpii_human_pose_v1_u12_1.mat"
-SIZES = ((320, 256), (320, 320), (288, 288), (256, 320), (256, 384), (384, 288))
+SIZES = ((320, 256), (288, 224), (288, 288), (256, 256), (256, 320), (320, 240))
 OVERSAMPLING = 2
 
 
@@ -104,37 +105,37 @@ def _stations(t: np.ndarray, axes: np.ndarray) -> np.ndarray:
 
 
 def _rasterise(scene: list[_Placed], shape: tuple[int, int], factor: int) -> tuple[np.ndarray, np.ndarray]:
-    """Depth buffer: which solid is nearest the viewer in each pixel (-1 none), and its z; both (H, W) x `factor`."""
+    """Depth buffer: which part is nearest the viewer in each pixel (-1 none), and its z; both (H, W) x `factor`."""
     height, width = shape[0] * factor, shape[1] * factor
     index, depth = np.full((height, width), -1, np.int16), np.full((height, width), -np.inf, np.float32)
     for number, placed in enumerate(scene):
-        part = placed.part
-        along = np.abs(part.frame.T @ (part.end - part.start)) / part.axes.min(axis=0)
-        t = np.linspace(0, 1, 1 + int(np.ceil(np.linalg.norm(along) / 0.4)))
-        centres = (part.start + t[:, None] * (part.end - part.start)) * factor
-        for centre, axes in zip(centres, _stations(t, part.axes) * factor, strict=True):
-            spread = (part.frame * axes**2) @ part.frame.T
-            reach = np.sqrt(np.diag(spread))[:2]
-            left, top = np.maximum(np.ceil(centre[:2] - reach - 0.5), 0).astype(int)
-            right, bottom = np.minimum(np.floor(centre[:2] + reach - 0.5) + 1, (width, height)).astype(int)
+        for centre, reach, shape_matrix in _ellipsoids(placed.part, factor):
+            left, top = (max(0, int(np.ceil(c - r - 0.5))) for c, r in zip(centre, reach, strict=False))
+            right, bottom = min(width, int(centre[0] + reach[0] + 0.5)), min(height, int(centre[1] + reach[1] + 0.5))
             if left >= right or top >= bottom:
                 continue
             # p' A p = 1 along the ray (x, y, .) is a quadratic in z; the nearer root is the surface.
-            a = (part.frame / axes**2) @ part.frame.T
-            x = (np.arange(left, right, dtype=np.float32) + np.float32(0.5 - centre[0]))[None, :]
-            y = (np.arange(top, bottom, dtype=np.float32) + np.float32(0.5 - centre[1]))[:, None]
-            b = np.float32(a[0, 2]) * x + np.float32(a[1, 2]) * y
-            xx, xy, yy = (
-                a[0, 2] ** 2 - a[2, 2] * a[0, 0],
-                a[0, 2] * a[1, 2] - a[2, 2] * a[0, 1],
-                a[1, 2] ** 2 - a[2, 2] * a[1, 1],
-            )
-            root = (np.float32(xx) * x * x + np.float32(a[2, 2])) + y * (np.float32(2 * xy) * x + np.float32(yy) * y)
-            z = (np.sqrt(np.maximum(root, 0)) - b) * np.float32(1 / a[2, 2]) + np.float32(centre[2])
-            nearer = (root > 0) & (z > depth[top:bottom, left:right])
-            depth[top:bottom, left:right][nearer] = z[nearer]
-            index[top:bottom, left:right][nearer] = number
+            (a, b, c), (_, d, e), (_, _, f) = shape_matrix
+            x = np.arange(left + 0.5 - centre[0], right - centre[0], dtype=np.float32)[None, :]
+            y = np.arange(top + 0.5 - centre[1], bottom - centre[1], dtype=np.float32)[:, None]
+            root = ((c * c - f * a) * x * x + f) + y * (2 * (c * e - f * b) * x + (e * e - f * d) * y)
+            z = (np.sqrt(np.maximum(root, 0)) - (c * x + e * y)) * (1 / f) + centre[2]
+            region = (slice(top, bottom), slice(left, right))
+            nearer = (root > 0) & (z > depth[region])
+            np.copyto(depth[region], z, where=nearer)
+            np.copyto(index[region], number, where=nearer)
     return index, depth
+
+
+def _ellipsoids(part: Part, factor: int) -> Iterator[tuple[list[float], list[float], list[list[float]]]]:
+    """The chain: centre (3), half width and height (2) of the outline, matrix (3, 3) of p' A p = 1, all x `factor`."""
+    lengths = np.abs(part.frame.T @ (part.end - part.start)) / part.axes.min(axis=0)
+    t = np.linspace(0, 1, 1 + int(np.ceil(np.linalg.norm(lengths) / 0.45)))  # so near that no waist is seen between
+    centres = (part.start + t[:, None] * (part.end - part.start)) * factor
+    squares = (_stations(t, part.axes) * factor) ** 2
+    reaches = np.sqrt(squares @ (part.frame[:2] ** 2).T)
+    matrices = (part.frame / squares[:, None, :]) @ part.frame.T
+    return zip(centres.tolist(), reaches.tolist(), matrices.tolist(), strict=True)
 
 
 _FOLDS = np.array([(60, 35, 50), (-30, 55, 40)], np.float32).T  # waves in cloth and skin, radians per height
