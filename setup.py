@@ -14,7 +14,8 @@ setup(
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
-        "export": ["onnxruntime>=1.20", "tf2onnx>=1.16", "openvino>=2025.0", "ai-edge-litert>=1.0"],
+        "export": ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2025.0", "ai-edge-litert>=2.0"],
+        "demo": ["opencv-python>=4.10"],
         "test": ["pytest>=8", "jax>=0.5"],
         "dev": ["ruff>=0.9", "mypy>=1.14", "pre-commit>=4"],
     },

@@ -1,0 +1,112 @@
+"""The training commands, as typed."""
+
+import csv
+import json
+import sys
+
+import keras
+import numpy as np
+import pytest
+import scipy.io
+from PIL import Image
+
+from experiments import torture_resume, train_lsp, train_mpii
+from experiments.training_run import main_of
+from pose_regression.data import synthetic
+from pose_regression.weights import load_model
+
+TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
+
+
+@pytest.fixture(autouse=True)
+def restore_policy():
+    policy = keras.config.dtype_policy()
+    yield
+    keras.config.set_dtype_policy(policy)
+
+
+def _run(monkeypatch, module, *arguments) -> int:
+    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+    with pytest.raises(SystemExit) as end:
+        main_of(module.main)
+    return end.value.code
+
+
+@pytest.fixture(scope="module")
+def people(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("synthetic")
+    synthetic.write(folder, train=10, validation=4, seed=5)
+    return folder
+
+
+@pytest.mark.slow
+def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path, monkeypatch, capsys):
+    run = tmp_path / "run"
+    assert _run(monkeypatch, train_mpii, "--data", people, "--output", run, *TINY) == 0
+    printed = capsys.readouterr().out
+    assert "PCKh@0.5 on" in printed and "Total" in printed and "Ankle" in printed
+    model, skeleton = load_model(run / "best.weights.h5")
+    assert model.get_config()["num_blocks"] == 1 and "pelvis" in skeleton.names
+    with open(run / "history.csv") as file:
+        (row,) = csv.DictReader(file)
+    assert float(row["score"]) == pytest.approx(float(row["Total"]))
+    for name in ("curves.png", "predictions.png"):
+        assert np.asarray(Image.open(run / name)).std() > 10
+    assert list((run / "tensorboard").iterdir())
+    assert json.loads((run / "options.json").read_text())["recipe"]["optimizer"] == "adamw"
+
+    assert _run(monkeypatch, train_mpii, "--data", people, "--output", run, *TINY) == 2
+    assert "--resume" in capsys.readouterr().err
+    changed = ["--data", people, "--output", run, "--resume", *TINY, "--learning-rate", "0.1"]
+    assert _run(monkeypatch, train_mpii, *changed) == 2
+    assert "started with learning_rate=None" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(tmp_path, monkeypatch, capsys):
+    data = tmp_path / "lsp"
+    (data / "images").mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8))
+    for i in range(2000):
+        picture.save(data / "images" / f"im{i + 1:04d}.jpg")
+    joints = np.concatenate([rng.uniform(5, 25, (2, 14, 2000)), np.zeros((1, 14, 2000))])
+    scipy.io.savemat(data / "joints.mat", {"joints": joints}, do_compression=True)
+    options = ["--data", data, "--holdout", 980, "--output", tmp_path / "run", *TINY]
+    assert _run(monkeypatch, train_lsp, *options) == 0
+    printed = capsys.readouterr().out
+    assert "20 people to train on, 980 to validate on" in printed
+    assert printed.count("PCK@0.2") == 1 and "Ank." in printed
+
+
+def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, capsys):
+    assert _run(monkeypatch, train_mpii, "--data", tmp_path, "--output", tmp_path / "run") == 2
+    error = capsys.readouterr().err
+    assert "human-pose.mpi-inf.mpg.de" in error and str(tmp_path) in error and error.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--batch-size", "0"], "--batch-size must be positive. Received: 0"),
+        (["--zoom", "1.2", "0.8"], "--zoom must be two positive factors"),
+        (["--input-size", "100"], "multiples of 32"),
+    ],
+)
+def test_impossible_options_are_one_sentence_and_exit_code_2(people, tmp_path, monkeypatch, capsys, options, sentence):
+    assert _run(monkeypatch, train_mpii, "--data", people, "--output", tmp_path / "run", *options) == 2
+    error = capsys.readouterr().err
+    assert sentence in error and "Traceback" not in error
+
+
+def test_torture_sees_a_single_different_bit(tmp_path):
+    from pose_regression.container import write_container
+
+    for name, value in (("a", 1.0), ("b", np.nextafter(1.0, 2.0))):
+        folder = tmp_path / name
+        folder.mkdir()
+        for file in ("state-00001-0000000.h5", "best.weights.h5", "last.weights.h5"):
+            write_container(folder / file, {"x": np.array([value if file.startswith("state") else 0.0])}, {"epoch": 1})
+        (folder / "history.csv").write_text("epoch\n1\n")
+    assert torture_resume.differences(tmp_path / "a", tmp_path / "a") == []
+    assert torture_resume.differences(tmp_path / "a", tmp_path / "b") == ["state-00001-0000000.h5: x differs"]
