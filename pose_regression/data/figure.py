@@ -153,7 +153,7 @@ class Cloth:
         elif self.pattern == "checks":
             swap = (around % 1 < 0.5) ^ (along % 1 < 0.5)
         else:  # one band across the chest, or about the limb
-            swap = np.abs(local[:, 1] % 0.285 - 0.17) < 0.03
+            swap = np.abs(local[:, 1] % 0.285 - 0.09) < 0.03
         return np.where(swap[:, None], self.other, self.colour)
 
 

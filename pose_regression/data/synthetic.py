@@ -35,7 +35,7 @@ from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.skeleton import MPII
 
-RENDERER = 1  # raised whenever the pictures of a seed change, so that `ensure` renders them again
+RENDERER = 2  # raised whenever the pictures of a seed change, so that `ensure` renders them again
 RELEASE_FILE = "mpii_human_pose_v1_u12_1.mat"
 SIZES = ((320, 256), (288, 224), (288, 288), (256, 256), (256, 320), (320, 240))
 OVERSAMPLING = 2
@@ -547,7 +547,7 @@ def ensure(directory: str | Path, *, train: int = 1500, validation: int = 200, s
 def write(directory: str | Path, *, train: int = 1500, validation: int = 200, seed: int = 0) -> None:
     """Render a data set in MPII's layout: `images/`, the official `.mat`, `annot/valid.h5`.
 
-    The `.mat` is written last: where it is, everything is. About 35 ms a picture and core; beyond 100 pictures two
+    The `.mat` is written last: where it is, everything is. About 40 ms a picture and core; beyond 100 pictures two
     processes share the work, so a script that calls this needs the usual `if __name__ == "__main__":`.
 
     Coordinates are written as the loader and the authors' code read them, pixel i covering [i, i+1), joints with their
