@@ -129,13 +129,13 @@ def main() -> None:
 
 def check_runtime(runtime: str, settings: Settings) -> None:
     """Refuse a runtime that is not installed, or that does not do what is asked."""
-    missing = [package for package in PACKAGES.get(runtime, ()) if find_spec(package) is None]
-    if missing:
-        raise PoseError(f"--runtime {runtime} needs the package {missing[0]}: pip install -e .[export]")
     if runtime in PACKAGES and settings.device == "gpu":
         raise PoseError(f"--runtime {runtime} runs on the CPU here; with --device gpu: keras, savedmodel.")
     if runtime in ("onnxruntime", "litert") and settings.dtype == "bfloat16":
         raise PoseError(f"--runtime {runtime} computes in float32; with --dtype bfloat16: keras, savedmodel, openvino.")
+    missing = [package for package in PACKAGES.get(runtime, ()) if find_spec(package) is None]
+    if missing:
+        raise PoseError(f"--runtime {runtime} needs the package {missing[0]}: pip install -e .[export]")
 
 
 def set_up(settings: Settings) -> None:

@@ -299,7 +299,7 @@ def test_how_to_predict_is_refused_with_given_predictions(monkeypatch, tmp_path)
 def test_missing_data_weights_and_images_are_named(monkeypatch, tmp_path, weights, lsp_folder, mpii_folder):
     with pytest.raises(PoseError, match="joints.mat does not exist"):
         command(monkeypatch, "--benchmark", "lsp", "--data", tmp_path, "--weights", weights)
-    with pytest.raises(PoseError, match="nowhere.weights.h5 cannot be read"):
+    with pytest.raises(PoseError, match="nowhere.weights.h5 could not be read"):
         command(monkeypatch, "--benchmark", "lsp", "--data", lsp_folder, "--weights", tmp_path / "nowhere.weights.h5")
     with pytest.raises(PoseError, match="p.json does not exist"):
         command(monkeypatch, "--benchmark", "mpii", "--data", mpii_folder, "--predictions", tmp_path / "p.json")
@@ -319,15 +319,6 @@ def test_damaged_weights_and_another_networks_joints_are_named(tmp_path):
     save_weights(PoseRegressor((32, 32, 3), num_joints=2, num_blocks=1, width=32), tmp_path / "w.h5", skeleton=hand)
     with pytest.raises(PoseError, match="does not predict right_ankle, .*, which are to be scored"):
         evaluate.load_network(tmp_path / "w.h5", LSP)
-
-
-@pytest.mark.slow  # builds the full-size network
-def test_a_file_that_begins_as_the_authors_does_is_read_as_theirs(tmp_path):
-    with h5py.File(tmp_path / "w.h5", "w") as file:
-        file.attrs["layer_names"] = np.array([b"input_1"])
-        file.create_group("input_1").attrs["weight_names"] = np.zeros(0, "S1")
-    with pytest.raises(PoseError, match="w.h5 holds a network of 0 blocks; this model has 8"):
-        evaluate.load_network(tmp_path / "w.h5", MPII)
 
 
 def test_an_earlier_evaluation_is_replaced_only_by_force(monkeypatch, tmp_path, mpii_folder):
