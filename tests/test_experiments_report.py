@@ -221,4 +221,4 @@ def test_missing_weights_exit_2_without_a_traceback(tmp_path, data):
     command += ["--output", str(tmp_path / "page.html")]
     done = subprocess.run([sys.executable, "-m", "experiments.report", *command], capture_output=True, text=True)
     assert done.returncode == 2 and "Traceback" not in done.stderr
-    assert re.search(r"error: .*best\.weights\.h5 cannot be read: No such file", done.stderr)
+    assert re.search(r"error: .*best\.weights\.h5 could not be read: No such file", done.stderr)
