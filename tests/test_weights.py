@@ -169,7 +169,7 @@ def test_files_of_another_kind_are_refused(source, target, tmp_path):
     with pytest.raises(PoseError, match="state.h5 holds no weights but 'state'"):
         load_weights(target, tmp_path / "state.h5")
     source.save_weights(tmp_path / "keras.weights.h5")
-    with pytest.raises(PoseError, match="keras.weights.h5 is not a file of this project"):
+    with pytest.raises(PoseError, match="keras.weights.h5 is not a readable Keras-2 weight file"):
         load_model(tmp_path / "keras.weights.h5")
     with pytest.raises(PoseError, match="missing.h5 could not be read: No such file"):
         load_model(tmp_path / "missing.h5")
