@@ -85,7 +85,9 @@ def differences(a: Path, b: Path) -> list[str]:
             problems.append(f"{name} is missing")
             continue
         (first, first_notes), (second, second_notes) = read_container(a / name), read_container(b / name)
-        problems += [f"{name}: {k} differs" for k in first if not np.array_equal(first[k], second.get(k))]
+        problems += [
+            f"{name}: {k} differs" for k in first if k not in second or not np.array_equal(first[k], second[k])
+        ]
         problems += [f"{name}: progress or notes differ"] if first_notes != second_notes else []
     if (a / "history.csv").read_text() != (b / "history.csv").read_text():
         problems.append("history.csv differs")
