@@ -1,7 +1,7 @@
 """Train on MPII, as section 4.1 of the paper, or on the synthetic set that needs no download.
 
     python -m experiments.train_mpii --data datasets/mpii --output runs/mpii
-    python -m experiments.train_mpii --data synthetic --recipe quick --blocks 2 --width 144 --input-size 96
+    python -m experiments.train_mpii --data synthetic --recipe quick --blocks 2 --width 216 --input-size 128
 
 The first is the paper's training: K = 8, 256x256, 120 epochs of RMSprop at batch 16, PCKh@0.5 on the validation
 split after every epoch; 89.1 in the paper's Table 1 (single crop). The second takes minutes on a laptop's CPU and
