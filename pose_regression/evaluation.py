@@ -83,8 +83,7 @@ def predict_blocks(
         raise PoseError(f"People are cropped to squares; the model takes images of {height}x{width}.")
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
-    zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
-    views = [(zoom, mirrored) for zoom in zooms for mirrored in ((False, True) if flip else (False,))]
+    views = [(zoom, mirrored) for zoom in window_zooms(crops) for mirrored in ((False, True) if flip else (False,))]
     pixels, probability = [], []
     for zoom, mirrored in views:
         affine = crop_affine(center, side * zoom, flip=mirrored)
@@ -98,6 +97,11 @@ def predict_blocks(
         pixels.append(transform_points(invert(affine)[:, None], pose.astype(np.float64)))
         probability.append(visible)
     return Estimate(np.mean(pixels, axis=0).astype(np.float32), np.mean(probability, axis=0).astype(np.float32))
+
+
+def window_zooms(crops: int) -> np.ndarray:
+    """(crops,) factors on the window's side, the same for evaluation and `PosePredictor`; 1 alone for one crop."""
+    return np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
 
 
 def refined(sample: Sample, pixels: np.ndarray, *, window: float = 1.5, momentum: float = 0.8) -> Sample:

@@ -25,7 +25,7 @@ from PIL import Image, UnidentifiedImageError
 
 from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import ZOOM_RANGE
+from pose_regression.evaluation import window_zooms
 from pose_regression.geometry import crop_affine, invert, transform_points
 from pose_regression.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
@@ -209,8 +209,7 @@ class PosePredictor:
         """
         if crops < 1:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
-        zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
-        views = _views(images, boxes, zooms=zooms, flip=flip, size=self.size)
+        views = _views(images, boxes, zooms=window_zooms(crops), flip=flip, size=self.size)
         answers = (answer for batch in _ahead(_batched(views, self.batch_size)) for answer in self._answer(batch))
         for _, of_image in groupby(answers, key=lambda answer: answer.view.image):
             found = list(of_image)
