@@ -2,13 +2,16 @@
 
     python -m experiments.predict photo.jpg
     python -m experiments.predict holiday/ "more/*.png" --boxes detections.json --output poses
-    python -m experiments.predict dance.mp4 --weights weights/full.weights.h5 --flip
+    python -m experiments.predict dance.mp4 --weights full --flip --runtime auto
     python -m experiments.predict --camera 0
 
 Cost: seconds to start, then a fraction of a second for each person on a CPU. Writes into --output (default: poses)
 `overlays/`, each picture with its poses drawn; `poses.json`, all people in the COCO keypoints format; `poses.csv`, a
 row for each person. The camera's window shows the pose, the part maps and the frames per second, and writes nothing;
 q or Esc closes it. Videos and cameras need OpenCV.
+
+--runtime auto looks for the fastest installed runtime (`pip install -e .[export]`) that answers as the network does, and
+says which it took; the first time for some weights that takes a minute or a few. --runtime NAME takes that one.
 
 Without --boxes each whole picture is taken as one person. --boxes takes what person detectors for COCO write: a list of
 {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"}, or an object with "images" and
@@ -23,6 +26,7 @@ import argparse
 import csv
 import glob
 import json
+import logging
 import math
 import os
 import sys
@@ -49,6 +53,7 @@ if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the ar
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Suffixes of what is taken from a folder; a file given by name may have any."""
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+RUNTIMES = ("auto", "keras", "savedmodel", "onnxruntime", "openvino", "litert")
 PERSON = 1
 """COCO's category."""
 
@@ -83,6 +88,7 @@ def main() -> int:
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="COCO detections of people, .json")
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
+    parser.add_argument("--runtime", choices=RUNTIMES, default="keras", help="what computes (default: keras)")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image; twice the time")
     parser.add_argument("--crops", type=int, default=1, metavar="N", help="average N windows; N times the time")
@@ -90,6 +96,8 @@ def main() -> int:
     options = parser.parse_args()
     if bool(options.inputs) == (options.camera is not None):
         parser.error("give either images, folders or videos, or --camera")
+    if options.camera is not None and options.runtime != "keras":
+        parser.error("--runtime is for files: the camera's window shows part maps, which only Keras gives")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is reported by its name
 
@@ -99,7 +107,11 @@ def main() -> int:
 
     from pose_regression.predictor import PosePredictor
 
-    predictor = PosePredictor(options.weights, batch_size=options.batch_size)
+    logging.basicConfig(format="%(message)s")
+    logging.getLogger("pose_regression").setLevel(logging.INFO)
+    predictor = PosePredictor(options.weights, runtime=options.runtime, batch_size=options.batch_size)
+    if options.runtime != "keras":
+        print(f"Runtime: {predictor.runtime}.")
     if options.camera is not None:
         show_camera(predictor, options.camera)
         return 0

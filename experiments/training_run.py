@@ -12,6 +12,7 @@ from typing import Any
 from experiments.curves import plot_history
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
+from pose_regression.skeleton import PA16J, Skeleton
 
 
 def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
@@ -102,6 +103,7 @@ def run_training(
     validation: Sequence,
     score: Callable[[Sequence, Any], dict[str, float]],
     total: str,
+    skeleton: Skeleton = PA16J,
     initial: Callable[[Any], None] | None = None,
 ) -> Path:
     """Build the network, train it on `training`, validate on `validation` after every epoch.
@@ -109,8 +111,9 @@ def run_training(
     Args:
         options: of `add_options`.
         training, validation: samples.
-        score: samples and (N, 16, 2) pixels -> scores by name.
+        score: samples and (N, J, 2) pixels -> scores by name.
         total: the entry of `score` that decides.
+        skeleton: the joints of the samples and of the network.
         initial: gives a fresh model its first weights.
 
     Returns:
@@ -130,7 +133,7 @@ def run_training(
             training = prepare_crops(training, options.cache, augmentation=recipe.augmentation)
         train_network(
             options, directory, scope, training=training, validation=validation, score=score, total=total,
-            initial=initial, report=_tensorboard(directory / "tensorboard", validation),
+            skeleton=skeleton, initial=initial, report=_tensorboard(directory / "tensorboard", validation, skeleton),
         )  # fmt: skip
     return directory
 
@@ -152,6 +155,7 @@ def train_network(
     validation: Sequence,
     score: Callable[[Sequence, Any], dict[str, float]],
     total: str,
+    skeleton: Skeleton = PA16J,
     initial: Callable[[Any], None] | None = None,
     supervise: Callable[..., tuple[Any, dict[str, Any]]] = by_coordinates,
     report: Callable[[Any, int, dict[str, float]], None] | None = None,
@@ -162,7 +166,7 @@ def train_network(
         options: of `add_options`.
         directory: of the run, held by `run_directory`.
         scope: of `set_up`.
-        training, validation, score, total, initial: as for `run_training`; every training image can be read.
+        training, validation, score, total, skeleton, initial: as for `run_training`; every training image can be read.
         supervise: network, recipe and steps_per_epoch -> the compiled model to train, which shares the network's
             weights, and by name the models that answer in validation: the first is scored, and the others' totals
             are `score_NAME` in the history.
@@ -176,8 +180,8 @@ def train_network(
     steps = len(training) // recipe.batch_size
     with scope():
         network = PoseRegressor(
-            (options.input_size, options.input_size, 3), num_blocks=options.blocks, width=options.width,
-            num_context=options.context, alpha=options.alpha, outputs="all",
+            (options.input_size, options.input_size, 3), num_joints=len(skeleton), num_blocks=options.blocks,
+            width=options.width, num_context=options.context, alpha=options.alpha, outputs="all",
         )  # fmt: skip
         if initial:
             initial(network)
@@ -200,8 +204,8 @@ def train_network(
         return {"score": scores[total], **scores, **blocks, **more}
 
     train(
-        model, training, validate, recipe, directory, seed=options.seed, save_every=options.save_every,
-        report=report and (lambda _, epoch, row: report(network, epoch, row)),
+        model, training, validate, recipe, directory, seed=options.seed, skeleton=skeleton,
+        save_every=options.save_every, report=report and (lambda _, epoch, row: report(network, epoch, row)),
     )  # fmt: skip
     plot_history(directory / "history.csv", directory / "curves.png", total=total)
 
@@ -227,14 +231,13 @@ def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
         temporary.write_text(json.dumps(new, indent=1))
 
 
-def _tensorboard(directory: Path, validation: Sequence):
+def _tensorboard(directory: Path, validation: Sequence, skeleton: Skeleton):
     """After each epoch: every number of the history, and four validation pictures with poses and part maps."""
     import numpy as np
     import tensorflow as tf
 
     from pose_regression.data.pipeline import evaluation_dataset
     from pose_regression.geometry import crop_affine
-    from pose_regression.skeleton import PA16J
     from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
 
     writer = tf.summary.create_file_writer(str(directory))
@@ -253,11 +256,11 @@ def _tensorboard(directory: Path, validation: Sequence):
         output = {k: np.asarray(v) for k, v in viewer.predict(images, verbose=0).items()}
         crops = ((images + 1) * 127.5).astype(np.uint8)
         poses = [
-            draw_pose(crop, pose * size, PA16J, probability=probability[:, 0])
+            draw_pose(crop, pose * size, skeleton, probability=probability[:, 0])
             for crop, pose, probability in zip(crops, output["pose"], output["probability"], strict=True)
         ]
         maps = [
-            heatmaps_to_rgb(softmax_map(heatmaps), PA16J, background=crop)
+            heatmaps_to_rgb(softmax_map(heatmaps), skeleton, background=crop)
             for crop, heatmaps in zip(crops, output["heatmaps"], strict=True)
         ]
         with writer.as_default(epoch + 1):

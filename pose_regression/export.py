@@ -32,15 +32,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pose_regression.data.pipeline import crop, normalize
+from pose_regression.data.pipeline import crop, crop_pixels, normalize
+from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
+from pose_regression.geometry import BOX_MARGIN, crop_affine
 from pose_regression.layers import SoftArgmax, coordinate_ramp
 from pose_regression.network import PoseRegressor
-from pose_regression.predictor import BOX_MARGIN
 from pose_regression.skeleton import PA16J, Skeleton
 
-__all__ = ["BOUNDS", "DTYPES", "Deviation", "Runtime", "export_model", "fold_batch_norms", "load_runtime"]
+__all__ = [
+    "BOUNDS", "DTYPES", "Deviation", "Runtime", "check_deviation", "deviation_from", "export_model",
+    "fold_batch_norms", "load_runtime", "rendered_crops", "write_export",
+]  # fmt: skip
 
 DTYPES = {
     "savedmodel": ("float32", "bfloat16"),
@@ -182,6 +186,7 @@ def export_model(
     dtype: str = "float32",
     skeleton: Skeleton = PA16J,
     force: bool = False,
+    answer: dict[str, np.ndarray] | None = None,
 ) -> Deviation:
     """Write the network in a runtime's format, load it again there, and compare.
 
@@ -196,6 +201,7 @@ def export_model(
         dtype: one of `DTYPES[format]`.
         skeleton: the joints of the model.
         force: replace an earlier export. Other directories are never replaced.
+        answer: `answer_in_float32(model, crops)` if it is known; not for int8 ONNX, which compares on half of them.
 
     Returns:
         The deviation from `model` in float32.
@@ -207,26 +213,15 @@ def export_model(
     directory = Path(directory)
     _check(model, directory, format=format, dtype=dtype, crops=crops, skeleton=skeleton, force=force)
     calibration, crops = (crops[::2], crops[1::2]) if (format, dtype) == ("onnx", "int8") else (crops[:0], crops)
-    network = fold_batch_norms(model, dtype="bfloat16" if (format, dtype) == ("savedmodel", "bfloat16") else "float32")
-    description = {
-        "format": format,
-        "dtype": dtype,
-        "input": f"(N, {crops.shape[1]}, {crops.shape[1]}, 3) RGB in [-1, 1]",
-        "size": crops.shape[1],
-        "crop": f"square about the box's centre, side {BOX_MARGIN} times the box's longer side, black outside",
-        "box_margin": BOX_MARGIN,
-        "joints": skeleton.names,
-        "limbs": skeleton.limbs,
-    }
     with atomic_path(directory) as temporary:
         try:
             temporary.mkdir()
-            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-            _write(network, temporary, format=format, dtype=dtype, calibration=calibration)
-            deviation = compare(model, load_runtime(format, temporary), crops)
-            _check_deviation(deviation, BOUNDS[dtype], f"{format} {dtype}")
-            description["deviation"] = asdict(deviation)
-            (temporary / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+            write_export(model, temporary, format=format, dtype=dtype, calibration=calibration, skeleton=skeleton)
+            expected = answer_in_float32(model, crops) if answer is None else answer
+            deviation = deviation_from(expected, load_runtime(format, temporary), crops)
+            check_deviation(deviation, dtype, f"The {format} {dtype} export")
+            description = json.loads((temporary / DESCRIPTION).read_text())
+            _describe(temporary, description | {"deviation": asdict(deviation)})
             if directory.exists():
                 shutil.rmtree(directory)
         except BaseException:
@@ -235,9 +230,62 @@ def export_model(
     return deviation
 
 
-def compare(model: PoseRegressor, runtime: Runtime, crops: np.ndarray) -> Deviation:
-    """The largest deviation of `runtime` from the network's last block in float32 on (N, S, S, 3) crops."""
-    expected = _last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
+def write_export(
+    model: PoseRegressor,
+    directory: Path,
+    *,
+    format: str,
+    dtype: str = "float32",
+    calibration: np.ndarray | None = None,
+    skeleton: Skeleton = PA16J,
+) -> None:
+    """Write the network and its description into an existing directory, without looking at the result.
+
+    Args:
+        model, format, dtype, skeleton: as for `export_model`.
+        directory: empty, or what it holds is overwritten file by file.
+        calibration: (N, S, S, 3) crops for int8 ONNX.
+    """
+    network = fold_batch_norms(model, dtype="bfloat16" if (format, dtype) == ("savedmodel", "bfloat16") else "float32")
+    size = model.input_shape[1]
+    _write(network, directory, format=format, dtype=dtype, calibration=calibration)
+    _describe(
+        directory,
+        {
+            "format": format,
+            "dtype": dtype,
+            "input": f"(N, {size}, {size}, 3) RGB in [-1, 1]",
+            "size": size,
+            "crop": f"square about the box's centre, side {BOX_MARGIN} times the box's longer side, black outside",
+            "box_margin": BOX_MARGIN,
+            "joints": skeleton.names,
+            "limbs": skeleton.limbs,
+        },
+    )
+
+
+def _describe(directory: Path, description: dict[str, Any]) -> None:
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
+
+
+def rendered_crops(count: int, size: int) -> np.ndarray:
+    """(count, size, size, 3) float32 in [-1, 1]: people of the synthetic data set, whole pictures, to compare on."""
+    crops = []
+    for seed in range(count):
+        pixels, _ = render(seed)
+        height, width, _ = pixels.shape
+        affine = crop_affine(np.array([width, height]) / 2, max(width, height)).astype(np.float32)
+        crops.append(normalize(crop_pixels(pixels, affine, size)).numpy())
+    return np.stack(crops)
+
+
+def answer_in_float32(model: PoseRegressor, crops: np.ndarray) -> dict[str, np.ndarray]:
+    """What exports are held to: `pose` and `probability` of the last block, whatever the model's outputs and policy."""
+    return _last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
+
+
+def deviation_from(expected: dict[str, np.ndarray], runtime: Runtime, crops: np.ndarray) -> Deviation:
+    """The largest deviation of `runtime` from `expected`, of `answer_in_float32`, on (N, S, S, 3) crops."""
     answers = [runtime(crops[i : i + 8]) for i in range(0, len(crops), 8)]
     pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
     distance = np.linalg.norm(pose - expected["pose"], axis=-1).max() * crops.shape[1]
@@ -276,16 +324,18 @@ def _check(
         raise PoseError(f"{directory} holds an earlier export; --force replaces it.")
 
 
-def _check_deviation(deviation: Deviation, bound: Deviation, name: str) -> None:
+def check_deviation(deviation: Deviation, dtype: str, name: str) -> None:
+    """Raise a `PoseError` about `name` if a deviation is over the bound of `dtype`."""
+    bound = BOUNDS[dtype]
     # `not <=`: NaN is over any bound.
     if not (deviation.pixels <= bound.pixels and deviation.probability <= bound.probability):
         raise PoseError(
-            f"The {name} export deviates by {deviation.pixels:.3g} pixels of the crop and {deviation.probability:.3g} "
+            f"{name} deviates by {deviation.pixels:.3g} pixels of the crop and {deviation.probability:.3g} "
             f"of probability, over the bound of {bound.pixels:g} and {bound.probability:g}; nothing was kept."
         )
 
 
-def _write(network: keras.Model, directory: Path, *, format: str, dtype: str, calibration: np.ndarray) -> None:
+def _write(network: keras.Model, directory: Path, *, format: str, dtype: str, calibration: np.ndarray | None) -> None:
     if format == "savedmodel":
         _write_savedmodel(network, directory)
     elif format == "onnx":
@@ -420,12 +470,13 @@ def _write_openvino(network: keras.Model, directory: Path, *, bfloat16: bool) ->
 # ---------------------------------------------------------------------------------------------------------- runtimes
 
 
-def load_runtime(kind: str, directory: str | Path) -> Runtime:
-    """An export as a callable with the network's own interface, on all CPU cores that the process may use.
+def load_runtime(kind: str, directory: str | Path, *, threads: int | None = None) -> Runtime:
+    """An export as a callable with the network's own interface.
 
     Args:
         kind: the format, a key of `DTYPES`.
         directory: what `export_model` wrote.
+        threads: to compute with; None is all CPU cores that the process may use. A SavedModel has TensorFlow's.
 
     Raises:
         PoseError: no export of that format, a damaged one, or the runtime's package is missing.
@@ -444,7 +495,7 @@ def load_runtime(kind: str, directory: str | Path) -> Runtime:
     if found != kind:
         raise PoseError(f"{directory} holds an export for {found}, not for {kind}.")
     try:
-        run = loaders[kind](directory, dtype)
+        run = loaders[kind](directory, dtype, threads or _cores())
     except PoseError:
         raise
     except Exception as error:  # each runtime has its own
@@ -462,7 +513,7 @@ def load_runtime(kind: str, directory: str | Path) -> Runtime:
 _Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
 
 
-def _load_savedmodel(directory: Path, dtype: str) -> _Run:
+def _load_savedmodel(directory: Path, dtype: str, threads: int) -> _Run:
     model = tf.saved_model.load(str(directory / "1"))
 
     def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -472,19 +523,19 @@ def _load_savedmodel(directory: Path, dtype: str) -> _Run:
     return run
 
 
-def _load_onnx(directory: Path, dtype: str) -> _Run:
+def _load_onnx(directory: Path, dtype: str, threads: int) -> _Run:
     onnxruntime = _package("onnxruntime", "onnx")
     options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = _cores()
+    options.intra_op_num_threads = threads
     session = onnxruntime.InferenceSession(
         str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
     )  # fmt: skip
     return lambda images: tuple(session.run(["pose", "probability"], {"image": images}))
 
 
-def _load_litert(directory: Path, dtype: str) -> _Run:
+def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
     interpreter = _package("ai_edge_litert.interpreter", "litert").Interpreter(
-        str(directory / "model.tflite"), num_threads=_cores()
+        str(directory / "model.tflite"), num_threads=threads
     )
     signature = interpreter.get_signature_runner("serving_default")
 
@@ -496,13 +547,13 @@ def _load_litert(directory: Path, dtype: str) -> _Run:
     return run
 
 
-def _load_openvino(directory: Path, dtype: str) -> _Run:
+def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
     openvino = _package("openvino", "openvino")
     core = openvino.Core()
     # Left to itself, OpenVINO computes in bfloat16 wherever the processor can.
     options = {
         "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
-        "INFERENCE_NUM_THREADS": _cores(),
+        "INFERENCE_NUM_THREADS": threads,
         "PERFORMANCE_HINT": "LATENCY",
     }
     model = core.read_model(str(directory / "model.xml"))

@@ -6,6 +6,9 @@ image pixels; crop-normalised, where the crop is [0, 1] x [0, 1]; crop pixels, t
 
 import numpy as np
 
+BOX_MARGIN = 1.25
+"""Side of the crop in longer sides of a person's box: MPII's training crop is 1.25 heights of the person wide."""
+
 
 def crop_affine(
     center: np.ndarray, side: np.ndarray | float, *, rotation: np.ndarray | float = 0.0, flip: np.ndarray | bool = False

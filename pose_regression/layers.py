@@ -227,8 +227,8 @@ def _depthwise(x, kernel):
 def _depthwise_kernel_gradient(x, upstream, shape):
     """dL/dk[i, j, c] = Σ_{b,h,w} x[b, h+i, w+j, c] · u[b, h, w, c], by matrix products.
 
-    For each channel c and kernel row i, the product of the shifted image (W' × B·H) and the upstream gradient
-    (B·H × W) pairs every column of one with every column of the other; the kernel's j-th column is the sum along
+    For each channel c and kernel row i, the product of the shifted image (W' × H·B) and the upstream gradient
+    (H·B × W) pairs every column of one with every column of the other; the kernel's j-th column is the sum along
     the j-th diagonal, where the two columns lie j apart.
     """
     import tensorflow as tf
@@ -236,13 +236,13 @@ def _depthwise_kernel_gradient(x, upstream, shape):
     rows, columns, channels, _ = shape
     height, width = x.shape[1:3]
     padded = tf.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))
-    padded = tf.transpose(padded, (3, 2, 0, 1))
-    upstream = tf.reshape(tf.transpose(upstream, (3, 0, 1, 2)), (channels, -1, width))
+    padded = tf.transpose(padded, (3, 2, 1, 0))  # batch last: what a shift copies is contiguous
+    upstream = tf.reshape(tf.transpose(upstream, (3, 1, 0, 2)), (channels, -1, width))
     wide = width + columns - 1
     products: list = []
     for i in range(rows):
         with tf.control_dependencies(products[-1:]):  # one shifted copy at a time: a sixth less memory in a step
-            shifted = tf.reshape(padded[..., i : i + height], (channels, wide, -1))
+            shifted = tf.reshape(padded[:, :, i : i + height], (channels, wide, -1))
         products.append(tf.matmul(shifted, upstream))
     diagonals = np.zeros((wide, width, columns), np.float32)
     for w in range(width):

@@ -141,12 +141,13 @@ def prediction_blocks(
 def stem(input_shape: tuple[int, int, int], width: int, policy) -> keras.Model:
     """Entry flow, "partially based on Inception-v4": (H, W, 3) -> (H/8, W/8, width).
 
-    The channel counts are those of width 576, scaled with `width` and rounded to multiples of 8.
+    The channel counts are those of width 576, scaled with `width` and rounded to multiples of 16, as CPU and GPU kernels want
+    them: width 192 trains 1.5 times slower with 8, 8, 24, ... channels than with 16, 16, 16, ...
     """
     conv, separable_residual = _conv_bn(policy), _separable_residual(policy)
 
     def scaled(channels: int) -> int:
-        return max(8, 8 * round(channels * width / 576 / 8))
+        return max(16, 16 * round(channels * width / 576 / 16))
 
     def pool(x, size, padding):
         return keras.layers.MaxPooling2D(size, 2, padding, dtype=policy)(x)

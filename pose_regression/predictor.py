@@ -26,16 +26,14 @@ from PIL import Image, UnidentifiedImageError
 from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import window_zooms
-from pose_regression.geometry import crop_affine, invert, transform_points
+from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points
 from pose_regression.network import PoseRegressor
+from pose_regression.runtimes import fastest_runtime, open_runtime
 from pose_regression.skeleton import PA16J, Skeleton
 from pose_regression.visualize import draw_pose
 from pose_regression.weights import load_model
 
 __all__ = ["BOX_MARGIN", "MAX_PIXELS", "Pose", "PosePredictor", "load_upright"]
-
-BOX_MARGIN = 1.25
-"""Side of the crop in longer sides of a person's box: MPII's training crop is 1.25 heights of the person wide."""
 
 MAX_PIXELS = 100_000_000
 """Images whose header announces more are refused and not decoded."""
@@ -114,12 +112,18 @@ class PosePredictor:
     """Finds the joints of people in photographs.
 
     Args:
-        model_or_weights: a `PoseRegressor`, or a weight file or name of shipped weights (`weights.load_model`).
+        model_or_weights: a `PoseRegressor`, a weight file, or weights by name: "small", "full", "mpii"
+            (`weights.load_model`).
+        runtime: what computes: "keras", "savedmodel", "onnxruntime", "openvino" or "litert", all in float32, or "auto",
+            the fastest of them on this machine. All but "keras" export the weights the first time, check the export
+            against the network, within 0.01 pixels of the crop, and keep it in `hub.cache_folder()`. The attribute
+            `runtime` says which one "auto" took. `inspect` is always Keras'.
         batch_size: crops that go through the network at a time. On a CPU more than a few gain nothing.
         skeleton: the joints of a model given as such; a weight file names its own. Default: the 16 of MPII.
 
     Raises:
-        PoseError: no such weights, or a damaged file; a model whose input isn't square or has other joints.
+        PoseError: no such weights, or a damaged file; a model whose input isn't square or has other joints; no such
+            runtime, its package is missing, or its answer is not the network's.
 
     Example:
         pose, = PosePredictor("small").predict("photo.jpg")
@@ -130,6 +134,7 @@ class PosePredictor:
         self,
         model_or_weights: PoseRegressor | str | os.PathLike[str] = "small",
         *,
+        runtime: str = "keras",
         batch_size: int = 8,
         skeleton: Skeleton | None = None,
     ):
@@ -152,6 +157,10 @@ class PosePredictor:
             raise PoseError(f"The model predicts {joints} joints; the skeleton has {len(self.skeleton)}.")
         self.batch_size = batch_size
         self.size = int(height)
+        if runtime == "auto":
+            self.runtime, self._network = fastest_runtime(self.model, self.skeleton)
+        else:
+            self.runtime, self._network = runtime, open_runtime(self.model, self.skeleton, runtime)
 
     def predict(
         self, images: ImageLike | Sequence[ImageLike], boxes: Any = None, *, flip: bool = False, crops: int = 1
@@ -258,7 +267,7 @@ class PosePredictor:
         crops = [view.crop for view in batch if view.crop is not None]
         if not crops:
             return [_Answer(view) for view in batch]
-        output = self.model.predict_on_batch(np.stack(crops))
+        output = self._network(np.stack(crops))
         answers = iter(self._read([view for view in batch if view.crop is not None], output))
         return [_Answer(view) if view.crop is None else next(answers) for view in batch]
 

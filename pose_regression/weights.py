@@ -6,6 +6,7 @@ enough to build the network; arrays are named as `stem/conv_1/kernel`. Frozen co
 
 import itertools
 from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,11 +16,10 @@ import numpy as np
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
+from pose_regression.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
 from pose_regression.layers import SoftArgmax, coordinate_ramp
 from pose_regression.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
-
-SHIPPED = ("small", "full")
 
 
 def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
@@ -70,7 +70,7 @@ def save_weights(
 
 
 def load_weights(model: PoseRegressor, path: str | Path) -> None:
-    """Load a file of `save_weights`, the shipped weights called "small" or "full", or the authors' `.h5`.
+    """Load a file of `save_weights`, weights by name ("small", "full", "mpii"), or the authors' `.h5`.
 
     The input size, alpha and the outputs may be others than those the weights were trained with
     (not so for the authors' file, see `load_authors_weights`).
@@ -125,13 +125,25 @@ def load_model(path: str | Path, *, outputs: str = "last", dtype=None) -> tuple[
 
 
 def weights_path(name: str | Path) -> Path:
-    """The file of shipped weights by name ("small", "full"), any other name as a path."""
-    if str(name) not in SHIPPED:
-        return Path(name)
-    folder = Path(__file__).parents[1] / "weights"
-    path = folder / f"{name}.weights.h5"
+    """The file of weights by name (`hub.SHIPPED`, `hub.PUBLISHED`), any other name as a path.
+
+    Published weights are downloaded and converted the first time, then kept in `hub.cache_folder()`.
+
+    Raises:
+        PoseError: weights that this version does not ship, or that could not be downloaded.
+    """
+    if str(name) in SHIPPED:
+        return shipped_weights(str(name))
+    return _converted(str(name)) if str(name) in PUBLISHED else Path(name)
+
+
+def _converted(name: str) -> Path:
+    """Published weights as a file of `save_weights`, which unlike the authors' fits every input size."""
+    path = cache_folder() / f"{name}.weights.h5"
     if not path.is_file():
-        raise PoseError(f"The weights {str(name)!r} are not shipped with this version: {path} does not exist.")
+        with published_file(name) as source:
+            model, skeleton = load_model(source, dtype="float32")
+        save_weights(model, path, skeleton=skeleton, notes=asdict(PUBLISHED[name]))
     return path
 
 
