@@ -231,7 +231,8 @@ def table_html(pose: "Pose") -> str:
             f"<td>{x:.1f}</td><td>{y:.1f}</td></tr>"
         )
     heading = "<tr><th>Joint</th><th>Probability</th><th>x</th><th>y</th></tr>"
-    return f'<table class="joints"><caption>Left and right are the person's own.</caption><thead>{heading}</thead><tbody>{"".join(rows)}</tbody></table>'
+    caption = "<caption>Left and right are the person's own.</caption>"
+    return f'<table class="joints">{caption}<thead>{heading}</thead><tbody>{"".join(rows)}</tbody></table>'
 
 
 def download_html(answer: Answer, name: str) -> str:
