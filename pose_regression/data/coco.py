@@ -1,0 +1,338 @@
+"""One's own joints: an annotation file in the COCO keypoints format and a folder of pictures -> samples and skeleton.
+
+Joints and limbs are those of `categories[].keypoints` and `categories[].skeleton` (pairs counted from 1), in that
+order, and sides are the person's own. Two joints trade places in a mirrored picture if their names differ in their
+side alone. A side is written before or after the rest: `left_knee`, `Left Knee`, `l.knee`, `LeftKnee`, `LKnee`,
+`knee_left`, `Knee-L`, `kneeLeft`. In the skeleton, and so in weight files, such a pair is called `left_` and `right_`
+with the rest as it was written (`left_knee`, `left_Knee`); every other joint keeps its name.
+
+Where names don't tell, `flip_pairs` in the category does, and nothing else counts then: [[left, right], ...] by name or
+by number from 1; a pair whose names don't show a side is called after its left joint.
+
+`keypoints` are x, y, v with v 0 for not labelled, 1 for labelled but hidden and 2 for visible; both of the latter are
+trained and scored. The crop is the square about the centre of `bbox`, `BOX_MARGIN` times its longer side wide, exactly
+as `PosePredictor` cuts it. Positions are pixels of the picture file, and pictures that EXIF turns are left out: which
+way up their annotation is cannot be told.
+
+Source of the format: cocodataset.org, "Data format".
+"""
+
+import json
+import re
+import reprlib
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+from PIL import Image
+
+from pose_regression.data.sample import Sample
+from pose_regression.errors import PoseError
+from pose_regression.predictor import BOX_MARGIN
+from pose_regression.skeleton import Skeleton
+
+__all__ = ["Annotated", "load", "skeleton_of"]
+
+CROWD, UNLABELLED, TURNED = "crowds", "people without keypoints", "people in pictures that EXIF turns"
+"""Why an annotation is skipped."""
+
+_FARTHEST = 1e6
+_EXIF_ORIENTATION = 0x0112
+
+_SIDED = (
+    re.compile(r"(?P<side>left|right|l|r)[ _.-]+(?P<rest>.+)", re.IGNORECASE),
+    re.compile(r"(?P<rest>.+?)[ _.-]+(?P<side>left|right|l|r)", re.IGNORECASE),
+    re.compile(r"(?P<side>[Ll]eft|[Rr]ight|[LlRr])(?P<rest>[A-Z].*)"),
+    re.compile(r"(?P<rest>.*[a-z0-9])(?P<side>Left|Right|L|R)"),
+)
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 80
+
+
+@dataclass(frozen=True, eq=False)
+class Annotated:
+    """What an annotation file says."""
+
+    samples: list[Sample]
+    """The people, in the order of the file's pictures; joints in the skeleton's order."""
+    skeleton: Skeleton
+    """The file's joints under the names that the module's docstring describes."""
+    skipped: dict[str, int]
+    """Number of annotations left out, by reason."""
+
+
+def load(annotations: str | Path, images: str | Path) -> Annotated:
+    """Read an annotation file in the COCO keypoints format.
+
+    Args:
+        annotations: the JSON file. Several categories may have keypoints if those are the same; annotations of
+            categories without keypoints are ignored.
+        images: the folder that the pictures' `file_name` starts from.
+
+    Returns:
+        People, skeleton, and how many annotations were skipped: crowds, people without keypoints, and people in
+        pictures with an EXIF orientation. A joint that no person in the file has is never supervised.
+
+    Raises:
+        PoseError: a missing, damaged or contradictory file, naming the entry; a picture that is missing, or has
+            another size than the file says; or nobody left. Damaged pictures are `pipeline.find_broken`'s business.
+    """
+    path, images = Path(annotations), Path(images)
+    content = _read(path)
+    pictures = _by_id(_entries(content, "images", path), path)
+    categories = _by_id(_entries(content, "categories", path), path)
+    skeleton = _common_skeleton(categories, path)
+    of_picture: dict[int | str, list[tuple[str, np.ndarray, np.ndarray]]] = {key: [] for key in pictures}
+    skipped = Counter({CROWD: 0, UNLABELLED: 0, TURNED: 0})
+    for where, entry in _entries(content, "annotations", path):
+        picture = _known(entry, "image_id", pictures, where)
+        _, category = categories[_known(entry, "category_id", categories, where)]
+        if not category.get("keypoints"):
+            continue
+        if _is_crowd(entry, where):
+            skipped[CROWD] += 1
+        elif (joints := _joints(entry, len(skeleton), where)) is None:
+            skipped[UNLABELLED] += 1
+        else:
+            of_picture[picture].append((where, _box(entry, where), joints))
+
+    labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
+    supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
+    samples = []
+    for index, (key, people) in enumerate(of_picture.items()):
+        if not people:
+            continue
+        file, size, turned = _picture(*pictures[key], images)
+        if turned:
+            skipped[TURNED] += len(people)
+            continue
+        for person, (where, box, joints) in enumerate(people):
+            if size and ((box[2:] <= 0).any() or (box[:2] >= size).any()):
+                raise PoseError(f"{where}: its bbox lies outside its picture of {size[0]} x {size[1]} pixels.")
+            center, side = (box[:2] + box[2:]) / 2, BOX_MARGIN * float((box[2:] - box[:2]).max())
+            samples.append(Sample(file, center, side, joints, supervised, image_index=index, person=person))
+    if not samples:
+        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
+        raise PoseError(f"{path} has nobody to train on. Received: {reasons}")
+    return Annotated(samples, skeleton, dict(skipped))
+
+
+def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
+    """The joints of one entry of `categories` that has keypoints.
+
+    Args:
+        category: the entry.
+        where: what messages call it.
+
+    Raises:
+        PoseError: its `keypoints`, `skeleton` or `flip_pairs` is not what the format says.
+    """
+    names = category["keypoints"]
+    if not isinstance(names, list) or not all(isinstance(name, str) and name and name.isprintable() for name in names):
+        raise PoseError(f"{where}: 'keypoints' must be a list of names. Received: {_SHORT.repr(names)}")
+    if len(set(names)) != len(names):
+        raise PoseError(f"{where}: 'keypoints' must be different names. Received: {_SHORT.repr(names)}")
+    limbs = _pairs(category, "skeleton", names, where) or []
+    given = _pairs(category, "flip_pairs", names, where)
+    pairs = _deduced(names) if given is None else [_left_first(pair, names) for pair in given]
+    flip = list(range(len(names)))
+    renamed = list(names)
+    for left, right in pairs:
+        if left == right or flip[left] != left or flip[right] != right:
+            raise PoseError(
+                f"{where}: {names[left]!r} and {names[right]!r} can't be mirrored joints; "
+                "a joint is in one pair at most."
+            )
+        flip[left], flip[right] = right, left
+        side = _side(names[left])
+        rest = side[2] if side and side[0] == "l" and _opposite(side) == _side(names[right]) else names[left]
+        renamed[left], renamed[right] = f"left_{rest}", f"right_{rest}"
+    if len(set(renamed)) != len(renamed):
+        twice = next(name for name, count in Counter(renamed).items() if count > 1)
+        raise PoseError(f"{where}: two joints would be called {twice!r}; rename one of them in 'keypoints'.")
+    skeleton = Skeleton(tuple(renamed), tuple((renamed[a], renamed[b]) for a, b in limbs))
+    if skeleton.flip != tuple(flip):
+        wrong = next(renamed[i] for i, j in enumerate(flip) if skeleton.flip[i] != j)
+        raise PoseError(f"{where}: {wrong!r} is one of a pair by its name, but not in 'flip_pairs'; rename it.")
+    return skeleton
+
+
+def _side(name: str) -> tuple[str, int, str] | None:
+    """Side "l" or "r", way of writing it, and rest of a joint's name; None if it shows no side."""
+    for style, pattern in enumerate(_SIDED):
+        if match := pattern.fullmatch(name):
+            return match["side"][0].lower(), style, match["rest"]
+    return None
+
+
+def _opposite(side: tuple[str, int, str]) -> tuple[str, int, str]:
+    return ("r" if side[0] == "l" else "l", *side[1:])
+
+
+def _deduced(names: list[str]) -> list[tuple[int, int]]:
+    """Left and right of the joints whose names differ in their side alone."""
+    sides = {_side(name): i for i, name in enumerate(names)}
+    return [
+        (i, sides[_opposite(side)])
+        for i, side in enumerate(map(_side, names))
+        if side and side[0] == "l" and _opposite(side) in sides
+    ]
+
+
+def _left_first(pair: tuple[int, int], names: list[str]) -> tuple[int, int]:
+    """A given pair in the order that its names show, if they do."""
+    first, second = (_side(names[i]) for i in pair)
+    swapped = first is not None and first[0] == "r" and _opposite(first) == second
+    return (pair[1], pair[0]) if swapped else pair
+
+
+def _pairs(category: Mapping[str, Any], key: str, names: list[str], where: str) -> list[tuple[int, int]] | None:
+    """The pairs of joints under `key`, each by name or by number from 1, as indices; None if there is no such key."""
+    pairs = category.get(key)
+    if pairs is None:
+        return None
+    numbers = {number: number - 1 for number in range(1, len(names) + 1)}
+    known: dict[Any, int] = numbers | {name: i for i, name in enumerate(names)}
+    if not isinstance(pairs, list):
+        raise PoseError(f"{where}: {key!r} must be a list of pairs of joints. Received: {_SHORT.repr(pairs)}")
+    for pair in pairs:
+        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_id(joint) and joint in known for joint in pair)):
+            raise PoseError(
+                f"{where}: {key!r} must have pairs of joints, by name or by number from 1 to {len(names)}. "
+                f"Received: {_SHORT.repr(pair)}"
+            )
+    return [(known[a], known[b]) for a, b in pairs]
+
+
+def _common_skeleton(categories: Mapping[int | str, tuple[str, dict]], path: Path) -> Skeleton:
+    skeletons = {where: skeleton_of(entry, where) for where, entry in categories.values() if entry.get("keypoints")}
+    if not skeletons:
+        raise PoseError(f"{path} has no joints: none of its {len(categories)} categories has 'keypoints'.")
+    (first, skeleton), *others = skeletons.items()
+    for where, other in others:
+        if other != skeleton:
+            raise PoseError(f"{where}: its joints are others than those of {first}; one network has one set of joints.")
+    return skeleton
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = json.loads(path.read_bytes())
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise PoseError(f"{path} is not JSON: {error}.") from error
+    if not isinstance(content, dict):
+        raise PoseError(f"{path} is no COCO annotation: expected an object. Received: {_SHORT.repr(content)}")
+    return content
+
+
+def _entries(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple[str, dict]]:
+    """The objects in the list under `key`, each with what messages call it."""
+    entries = content.get(key)
+    if not isinstance(entries, list):
+        raise PoseError(f"{path} is no COCO annotation: expected a list {key!r}. Received: {_SHORT.repr(entries)}")
+    for index, entry in enumerate(entries):
+        where = f"{path}: {key}[{index}]"
+        if not isinstance(entry, dict):
+            raise PoseError(f"{where} must be an object. Received: {_SHORT.repr(entry)}")
+        yield where, entry
+
+
+def _by_id(entries: Iterable[tuple[str, dict]], path: Path) -> dict[int | str, tuple[str, dict]]:
+    found: dict[int | str, tuple[str, dict]] = {}
+    for where, entry in entries:
+        key = entry.get("id")
+        if not _is_id(key):
+            raise PoseError(f"{where}: 'id' must be a whole number or text. Received: {_SHORT.repr(key)}")
+        if key in found:
+            raise PoseError(f"{where}: 'id' {_SHORT.repr(key)} is taken by {found[key][0].removeprefix(f'{path}: ')}.")
+        found[key] = where, entry
+    return found
+
+
+def _known(entry: Mapping[str, Any], key: str, entries: Mapping[int | str, Any], where: str) -> int | str:
+    """The id under `key`, which must be one of `entries`."""
+    value = entry.get(key)
+    if not _is_id(value) or value not in entries:
+        raise PoseError(f"{where}: {key!r} must be the id of an entry of this file. Received: {_SHORT.repr(value)}")
+    return value
+
+
+def _is_id(value: Any) -> TypeGuard[int | str]:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _is_crowd(entry: Mapping[str, Any], where: str) -> bool:
+    crowd = entry.get("iscrowd", 0)
+    if not isinstance(crowd, int) or crowd not in (0, 1):
+        raise PoseError(f"{where}: 'iscrowd' must be 0 or 1. Received: {_SHORT.repr(crowd)}")
+    return bool(crowd)
+
+
+def _joints(entry: Mapping[str, Any], count: int, where: str) -> np.ndarray | None:
+    """(J, 2) float64 pixels, NaN where not labelled; None if no joint is."""
+    if not entry.get("keypoints"):
+        return None
+    values = _numbers(entry, "keypoints", 3 * count, where).reshape(count, 3)
+    wrong = ~np.isin(values[:, 2], (0, 1, 2))
+    if wrong.any():
+        joint = int(np.argmax(wrong))
+        raise PoseError(f"{where}: v of keypoint {joint + 1} must be 0, 1 or 2. Received: {values[joint, 2]:g}")
+    labelled = values[:, 2:] > 0
+    return np.where(labelled, values[:, :2], np.nan) if labelled.any() else None
+
+
+def _box(entry: Mapping[str, Any], where: str) -> np.ndarray:
+    """(4,) float64 x0, y0, x1, y1."""
+    box = _numbers(entry, "bbox", 4, where)
+    if (box[2:] < 1).any():
+        raise PoseError(
+            f"{where}: 'bbox' must be at least a pixel wide and high. Received: {_SHORT.repr(box.tolist())}"
+        )
+    return np.concatenate([box[:2], box[:2] + box[2:]])
+
+
+def _numbers(entry: Mapping[str, Any], key: str, count: int, where: str) -> np.ndarray:
+    """(count,) float64 from the list under `key`."""
+    given = entry.get(key)
+    values = np.empty(0, object)
+    if isinstance(given, list) and len(given) == count and all(isinstance(value, (int, float)) for value in given):
+        values = np.asarray(given)  # integers that no float can hold make it one of objects
+    if values.dtype.kind not in "iuf" or not (np.abs(values.astype(np.float64)) <= _FARTHEST).all():
+        received = f"{len(given)} entries, {_SHORT.repr(given)}" if isinstance(given, list) else _SHORT.repr(given)
+        raise PoseError(
+            f"{where}: {key!r} must be {count} finite numbers of at most {_FARTHEST:g}. Received: {received}"
+        )
+    return values.astype(np.float64)
+
+
+def _picture(where: str, entry: Mapping[str, Any], images: Path) -> tuple[str, tuple[int, int] | None, bool]:
+    """Path of the file; its width and height, None if it can't be read as a picture; whether EXIF turns it."""
+    name = entry.get("file_name")
+    if not isinstance(name, str) or not name:
+        raise PoseError(f"{where}: 'file_name' must be text. Received: {_SHORT.repr(name)}")
+    file = images / name
+    try:
+        found = file.is_file()
+    except (OSError, ValueError):  # names that no file can have: too long, with a NUL or half a surrogate pair
+        found = False
+    if not found:
+        raise PoseError(f"{where}: {_SHORT.repr(name)} is no file in {images}.")
+    try:
+        with Image.open(file) as picture:
+            size = picture.size
+            # That of PNG's class would decode the picture.
+            turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1) != 1
+    except Exception:  # PIL raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError, ...
+        return str(file), None, False
+    said = entry.get("width", size[0]), entry.get("height", size[1])
+    if not turned and said != size:
+        raise PoseError(
+            f"{where}: {_SHORT.repr(name)} has {size[0]} x {size[1]} pixels, not {' x '.join(map(_SHORT.repr, said))}."
+        )
+    return str(file), size, turned

@@ -1,0 +1,307 @@
+"""COCO keypoints files: what is read, how sides are told, what is skipped, and what wrong files say."""
+
+import copy
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from pose_regression.data import coco
+from pose_regression.errors import PoseError
+
+NAMES = ["nose", "l_hand", "r_hand", "l_foot", "r_foot"]
+POINTS = [50, 10, 2, 70, 30, 1, 30, 30, 2, 60, 90, 2, 0, 0, 0]
+
+
+def valid() -> dict[str, Any]:
+    """Two pictures of 100 x 120 pixels: one person, a crowd and somebody unlabelled; nobody."""
+    return {
+        "info": {"year": 2020},
+        "images": [
+            {"id": 7, "file_name": "a.jpg", "width": 100, "height": 120},
+            {"id": 9, "file_name": "sub/b.png"},
+        ],
+        "categories": [
+            {"id": 1, "name": "child", "keypoints": list(NAMES), "skeleton": [[1, 2], [1, 3], [4, 5]]},
+            {"id": 2, "name": "kite"},
+        ],
+        "annotations": [
+            {"id": 1, "image_id": 7, "category_id": 1, "bbox": [20, 0, 60, 100], "keypoints": list(POINTS)},
+            {"id": 2, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], "iscrowd": 1, "segmentation": {}},
+            {"id": 3, "image_id": 7, "category_id": 1, "bbox": [0, 0, 9, 9], "keypoints": [0] * 15, "iscrowd": 0},
+            {"id": 4, "image_id": 9, "category_id": 2, "bbox": [0, 0, 9, 9]},
+        ],
+    }
+
+
+@pytest.fixture(scope="module")
+def images(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("images")
+    (folder / "sub").mkdir()
+    for name in ("a.jpg", "sub/b.png"):
+        Image.new("RGB", (100, 120)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def load(tmp_path, images):
+    """Load what is given as the content of the file."""
+
+    def load(content: Any) -> coco.Annotated:
+        path = tmp_path / "coco.json"
+        path.write_bytes(content if isinstance(content, bytes) else json.dumps(content).encode())
+        return coco.load(path, images)
+
+    return load
+
+
+def names_and_pairs(names: list[str], **more: Any) -> tuple[list[str], list[tuple[int, int]]]:
+    skeleton = coco.skeleton_of({"keypoints": names, **more}, "category")
+    return list(skeleton.names), [(i, j) for i, j in enumerate(skeleton.flip) if i < j]
+
+
+def test_joints_crop_limbs_and_what_is_skipped(load, images):
+    annotated = load(valid())
+    (sample,) = annotated.samples
+    assert sample.image == str(images / "a.jpg") and (sample.image_index, sample.person) == (0, 0)
+    np.testing.assert_array_equal(sample.joints, [[50, 10], [70, 30], [30, 30], [60, 90], [np.nan, np.nan]])
+    assert sample.center.tolist() == [50, 50] and sample.side == 125  # 1.25 times the longer side of 60 x 100
+    assert sample.supervised.tolist() == [True, True, True, True, False]  # nobody has a right foot
+    assert annotated.skeleton.names == ("nose", "left_hand", "right_hand", "left_foot", "right_foot")
+    assert annotated.skeleton.limb_indices == ((0, 1), (0, 2), (3, 4))
+    assert annotated.skeleton.flip == (0, 2, 1, 4, 3)
+    assert annotated.skipped == {coco.CROWD: 1, coco.UNLABELLED: 1, coco.TURNED: 0}
+
+
+def test_people_follow_the_pictures_and_any_of_them_supervises_a_joint(load):
+    content = valid()
+    points = [0, 0, 0] * 4 + [5, 6, 1]
+    content["annotations"][:0] = [
+        {"image_id": 9, "category_id": 1, "bbox": [0, 0, 50, 20], "keypoints": points},
+        {"image_id": 7, "category_id": 1, "bbox": [0, 0, 50, 20], "keypoints": points},
+    ]
+    samples = load(content).samples
+    assert [(sample.image_index, sample.person) for sample in samples] == [(0, 0), (0, 1), (1, 0)]
+    assert samples[0].present.tolist() == samples[2].present.tolist() == [False] * 4 + [True]
+    assert all(sample.supervised.all() for sample in samples)
+
+
+@pytest.mark.parametrize(
+    "written, called",
+    [
+        (["left_knee", "right_knee"], "knee"),
+        (["Left Knee", "Right Knee"], "Knee"),
+        (["LEFT-KNEE", "RIGHT-KNEE"], "KNEE"),
+        (["l_knee", "r_knee"], "knee"),
+        (["L.knee", "R.knee"], "knee"),
+        (["LeftKnee", "RightKnee"], "Knee"),
+        (["leftKnee", "rightKnee"], "Knee"),
+        (["LKnee", "RKnee"], "Knee"),
+        (["knee_left", "knee_right"], "knee"),
+        (["knee-L", "knee-R"], "knee"),
+        (["front knee l", "front knee r"], "front knee"),
+        (["kneeLeft", "kneeRight"], "knee"),
+        (["kneeL", "kneeR"], "knee"),
+    ],
+)
+def test_sides_are_told_from_the_names(written, called):
+    left, right = written
+    assert names_and_pairs(["x", right, left]) == (["x", f"right_{called}", f"left_{called}"], [(1, 2)])
+
+
+@pytest.mark.parametrize(
+    "names", [["Lip", "Rip"], ["lknee", "rknee"], ["l_knee", "r_foot"], ["left_eye"], ["l_eye", "reye"], ["L", "R"]]
+)
+def test_names_without_a_counterpart_stay_as_they_are(names):
+    assert names_and_pairs(names) == (names, [])
+
+
+def test_the_seventeen_joints_of_coco_keep_their_names():
+    sides = [f"{side}_{joint}" for joint in ("eye", "ear", "shoulder", "hip") for side in ("left", "right")]
+    assert names_and_pairs(["nose", *sides]) == (["nose", *sides], [(1, 2), (3, 4), (5, 6), (7, 8)])
+
+
+def test_flip_pairs_override_the_names():
+    names = ["tip", "port", "starboard", "l_oar", "r_oar", "l_x", "r_x"]
+    given = [["port", "starboard"], [5, 4]]
+    expected = ["tip", "left_port", "right_port", "left_oar", "right_oar", "l_x", "r_x"]
+    assert names_and_pairs(names, flip_pairs=given) == (expected, [(1, 2), (3, 4)])
+    assert names_and_pairs(names, flip_pairs=[]) == (names, [])
+    assert names_and_pairs(["a_l", "b_r"], flip_pairs=[["a_l", "b_r"]]) == (["left_a_l", "right_a_l"], [(0, 1)])
+
+
+def test_pictures_that_exif_turns_are_left_out_and_counted(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (100, 120)).save(tmp_path / "a.jpg", exif=exif)
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(valid()))
+    with pytest.raises(
+        PoseError, match="nobody to train on.*1 crowds, 1 people without.*1 people in pictures that EXIF"
+    ):
+        coco.load(path, tmp_path)
+
+
+def test_a_damaged_picture_is_left_to_the_pipeline(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"")
+    path = tmp_path / "coco.json"
+    path.write_text(json.dumps(valid()))
+    assert [sample.image for sample in coco.load(path, tmp_path).samples] == [str(tmp_path / "a.jpg")]
+
+
+def _set(*place: Any):
+    """Put the last of `place` at the others in a valid file."""
+    *keys, last, value = place
+
+    def change(content):
+        for key in keys:
+            content = content[key]
+        content[last] = value
+
+    return change
+
+
+PERSON = ("annotations", 0)
+CATEGORY = ("categories", 0)
+FAULTS = [
+    (_set("images", None), "expected a list 'images'. Received: None"),
+    (_set("annotations", {}), "expected a list 'annotations'"),
+    (_set("categories", []), "none of its 0 categories has 'keypoints'"),
+    (_set("images", 1, 3), "images[1] must be an object. Received: 3"),
+    (_set("images", 1, "id", 7), "images[1]: 'id' 7 is taken by images[0]"),
+    (_set("images", 1, "id", 7.5), "images[1]: 'id' must be a whole number or text. Received: 7.5"),
+    (_set("images", 0, "file_name", "none.jpg"), "images[0]: 'none.jpg' is no file in"),
+    (_set("images", 0, "file_name", "a\0.jpg"), "images[0]: 'a\\x00.jpg' is no file in"),
+    (_set("images", 0, "file_name", "\ud800"), "images[0]: '\\ud800' is no file in"),
+    (_set("images", 0, "file_name", "a" * 5000), "aaa' is no file in"),
+    (_set("images", 0, "file_name", "sub"), "images[0]: 'sub' is no file in"),
+    (_set("images", 0, "file_name", 3), "images[0]: 'file_name' must be text. Received: 3"),
+    (_set("images", 0, "width", 120), "images[0]: 'a.jpg' has 100 x 120 pixels, not 120 x 120"),
+    (_set(*CATEGORY, "keypoints", "nose"), "categories[0]: 'keypoints' must be a list of names"),
+    (_set(*CATEGORY, "keypoints", ["a", 2]), "categories[0]: 'keypoints' must be a list of names"),
+    (_set(*CATEGORY, "keypoints", ["a", "a\n"]), "categories[0]: 'keypoints' must be a list of names"),
+    (_set(*CATEGORY, "keypoints", ["a", "a"]), "categories[0]: 'keypoints' must be different names"),
+    (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "left_a", "b", "c"]), "'left_a' and 'r_a' can't be mirrored joints"),
+    (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "b", "a_l", "a_r"]), "would be called 'left_a'"),
+    (_set(*CATEGORY, "skeleton", 3), "categories[0]: 'skeleton' must be a list of pairs"),
+    (_set(*CATEGORY, "skeleton", [[0, 1]]), "by name or by number from 1 to 5. Received: [0, 1]"),
+    (_set(*CATEGORY, "skeleton", [[1, 6]]), "by name or by number from 1 to 5. Received: [1, 6]"),
+    (_set(*CATEGORY, "skeleton", [[1, True]]), "by name or by number"),
+    (_set(*CATEGORY, "flip_pairs", [["nose", "ear"]]), "categories[0]: 'flip_pairs' must have pairs"),
+    (_set(*CATEGORY, "flip_pairs", [[1, 1]]), "can't be mirrored joints; a joint is in one pair at most"),
+    (_set(*CATEGORY, "flip_pairs", [[1, 2], [2, 3]]), "'l_hand' and 'r_hand' can't be mirrored joints"),
+    (_set("categories", 1, "keypoints", ["beak"]), "categories[1]: its joints are others than those of"),
+    (_set(*PERSON, "image_id", 8), "annotations[0]: 'image_id' must be the id of an entry of this file. Received: 8"),
+    (_set(*PERSON, "image_id", "7"), "annotations[0]: 'image_id' must be the id of an entry of this file"),
+    (_set(*PERSON, "image_id", [7]), "annotations[0]: 'image_id' must be the id of an entry of this file"),
+    (_set(*PERSON, "category_id", None), "annotations[0]: 'category_id' must be the id of an entry of this file"),
+    (_set(*PERSON, "iscrowd", "no"), "annotations[0]: 'iscrowd' must be 0 or 1. Received: 'no'"),
+    (_set(*PERSON, "keypoints", POINTS[:-1]), "'keypoints' must be 15 finite numbers of at most 1e+06. Received: 14"),
+    (_set(*PERSON, "keypoints", 3), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 3, float("nan")), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 3, 10**400), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 3, -(2**63)), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 3, "1"), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 5, 3), "annotations[0]: v of keypoint 2 must be 0, 1 or 2. Received: 3"),
+    (_set(*PERSON, "bbox", None), "annotations[0]: 'bbox' must be 4 finite numbers"),
+    (_set(*PERSON, "bbox", [1, 2, 3, float("inf")]), "annotations[0]: 'bbox' must be 4 finite numbers"),
+    (_set(*PERSON, "bbox", [1, 2, 0, 9]), "annotations[0]: 'bbox' must be at least a pixel wide and high"),
+    (_set(*PERSON, "bbox", [100, 2, 9, 9]), "annotations[0]: its bbox lies outside its picture of 100 x 120 pixels"),
+    (_set(*PERSON, "iscrowd", 1), "nobody to train on. Received: 2 crowds, 1 people without keypoints, 0 people in"),
+]
+
+
+@pytest.mark.parametrize("change, message", FAULTS, ids=[message for _, message in FAULTS])
+def test_a_wrong_entry_is_named_in_one_sentence(load, tmp_path, change, message):
+    content = valid()
+    change(content)
+    with pytest.raises(PoseError) as caught:
+        load(content)
+    sentence = str(caught.value)
+    assert message in sentence and sentence.startswith(str(tmp_path / "coco.json")) and "\n" not in sentence
+    assert len(sentence) < 500 + len(str(tmp_path))
+
+
+def test_flip_pairs_that_leave_out_a_pair_named_as_one():
+    names = ["left_a", "right_a", "b", "c"]
+    with pytest.raises(PoseError, match="'left_a' is one of a pair by its name, but not in 'flip_pairs'"):
+        coco.skeleton_of({"keypoints": names, "flip_pairs": [["b", "c"]]}, "category")
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        (b"", "is not JSON"),
+        (b"[" * 100_000, "is not JSON"),
+        (b'{"images":' * 100_000, "is not JSON"),
+        (b'{"images": [' + b"9" * 5000 + b"]}", "is not JSON"),
+        (b"\xff\xfe\x00", "is not JSON"),
+        (b"[]", "expected an object"),
+        (b'{"images": ' + b"[" * 400 + b"]" * 400 + b"}", "images[0] must be an object"),
+    ],
+)
+def test_a_file_that_is_no_annotation(load, content, message):
+    with pytest.raises(PoseError) as caught:
+        load(content)
+    assert message in str(caught.value) and len(str(caught.value)) < 500
+
+
+def test_no_file(tmp_path):
+    with pytest.raises(PoseError, match="none.json cannot be read: No such file"):
+        coco.load(tmp_path / "none.json", tmp_path)
+
+
+ODD: list[Any] = [
+    None, True, False, 0, -1, 1, 2, 7, 10**30, 10**400, -(2**63), 0.5, 1e308, float("nan"), float("inf"), "", "nose",
+    "7", "a.jpg", "../a.jpg", "/", "\0", "\ud800", "é\n", "x" * 300, [], [[]], [1, 2], [[1, 2]], [None] * 15, {},
+    {"id": 1}, [{}], [{"id": 7}],
+]  # fmt: skip
+
+
+def mutated(rng: random.Random) -> bytes:
+    """A valid file with one to three values replaced, removed, doubled or swapped, or with bytes changed."""
+    content = valid()
+    for _ in range(rng.randint(1, 3)):
+        holder: Any = content
+        while True:
+            keys = list(holder) if isinstance(holder, dict) else list(range(len(holder)))
+            key = rng.choice(keys)
+            if not (isinstance(holder[key], (dict, list)) and holder[key] and rng.random() < 0.8):
+                break
+            holder = holder[key]
+        kind = rng.random()
+        if kind < 0.6:
+            holder[key] = copy.deepcopy(rng.choice(ODD))
+        elif kind < 0.8:
+            del holder[key]
+        elif isinstance(holder, list):
+            holder.insert(key, copy.deepcopy(holder[rng.randrange(len(holder))]))
+        else:
+            other = rng.choice(keys)
+            holder[key], holder[other] = holder[other], holder[key]
+        if not content:
+            break
+    encoded = bytearray(json.dumps(content).encode())
+    if rng.random() < 0.3:
+        for _ in range(rng.randint(1, 4)):
+            encoded[rng.randrange(len(encoded))] = rng.choice(b'[]{},:"0123456789-.eNtf\\ \xff')
+    return bytes(encoded[: rng.randrange(len(encoded))] if rng.random() < 0.05 else encoded)
+
+
+def test_mutated_files_load_or_say_what_is_wrong(load):
+    refused = 0
+    for seed in range(300):
+        try:
+            annotated = load(mutated(random.Random(seed)))
+        except PoseError as error:
+            refused += 1
+            assert "coco.json" in str(error) and len(str(error)) < 1000, seed
+        else:
+            joints = np.stack([sample.joints for sample in annotated.samples])
+            assert joints.shape[1:] == (len(annotated.skeleton), 2) and np.isfinite(joints).any(axis=(1, 2)).all(), seed
+            assert all(np.isfinite([*sample.center, sample.side]).all() for sample in annotated.samples), seed
+    assert 150 < refused < 295
