@@ -164,12 +164,15 @@ def sheet(maps: np.ndarray, pose: "Pose", crop: np.ndarray) -> np.ndarray:
     from pose_regression.visualize import contact_sheet, heatmaps_to_rgb
 
     count, joints = maps.shape[2:]
-    small = np.asarray(Image.fromarray(crop).resize((CELL, CELL)))
+    dim = 0.4 * np.asarray(Image.fromarray(crop).resize((CELL, CELL)))
     pictures, captions = [], []
     for joint, name in enumerate(pose.names):
         for number in range(count):
             alone = maps[:, :, number] * (np.arange(joints) == joint)
-            pictures.append(heatmaps_to_rgb(alone, pose.skeleton, background=small))
+            # Coloured small and then enlarged: a fifteenth of the time of having every map laid over the crop.
+            light = Image.fromarray(heatmaps_to_rgb(alone, pose.skeleton))
+            light = light.resize((CELL, CELL), Image.Resampling.BILINEAR)
+            pictures.append(np.maximum(light, dim).astype(np.uint8))
             captions.append(name.replace("_", " ") + (f" {number + 1}" if count > 1 else ""))
     return contact_sheet(pictures, columns=4, captions=captions)
 
@@ -416,7 +419,8 @@ def page(answer: Callable[[Any, str], list[Any]], *, max_bytes: int) -> Any:
                 script = SCRIPT.replace("MAX_BYTES", str(max_bytes))
                 stage = gr.HTML(None, html_template=STAGE, css_template=STYLE, js_on_load=script, elem_id="photo")
                 message = gr.HTML("", elem_id="message")
-            joints = gr.HTML("", elem_id="joints", scale=2, min_width=360)
+            with gr.Column(scale=2, min_width=420):
+                joints = gr.HTML("", elem_id="joints")
         with gr.Tabs():
             with gr.Tab("Part maps"):
                 parts = gr.HTML("", elem_id="parts", elem_classes="maps")
