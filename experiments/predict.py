@@ -10,8 +10,9 @@ Cost: seconds to start, then a fraction of a second for each person on a CPU. Wr
 row for each person. The camera's window shows the pose, the part maps and the frames per second, and writes nothing;
 q or Esc closes it. Videos and cameras need OpenCV.
 
---runtime auto looks for the fastest installed runtime (`pip install -e .[export]`) that answers as the network does, and
-says which it took; the first time for some weights that takes a minute or a few. --runtime NAME takes that one.
+--runtime is keras, savedmodel, onnxruntime, openvino or litert (the last three: `pip install -e .[export]`), or auto:
+the fastest of those installed that answers as the network does, and the command says which. The first time for some
+weights, auto takes a minute or a few.
 
 Without --boxes each whole picture is taken as one person. --boxes takes what person detectors for COCO write: a list of
 {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"}, or an object with "images" and
@@ -53,7 +54,6 @@ if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the ar
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Suffixes of what is taken from a folder; a file given by name may have any."""
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
-RUNTIMES = ("auto", "keras", "savedmodel", "onnxruntime", "openvino", "litert")
 PERSON = 1
 """COCO's category."""
 
@@ -88,7 +88,7 @@ def main() -> int:
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="COCO detections of people, .json")
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
-    parser.add_argument("--runtime", choices=RUNTIMES, default="keras", help="what computes (default: keras)")
+    parser.add_argument("--runtime", default="keras", metavar="NAME", help="auto, or what computes (default: keras)")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image; twice the time")
     parser.add_argument("--crops", type=int, default=1, metavar="N", help="average N windows; N times the time")

@@ -11,7 +11,15 @@ from PIL import Image
 
 from pose_regression import export
 from pose_regression.errors import PoseError
-from pose_regression.export import DTYPES, Deviation, compare, export_model, fold_batch_norms, load_runtime
+from pose_regression.export import (
+    DTYPES,
+    Deviation,
+    answer_in_float32,
+    deviation_from,
+    export_model,
+    fold_batch_norms,
+    load_runtime,
+)
 from pose_regression.network import PoseRegressor
 from pose_regression.predictor import PosePredictor
 from pose_regression.skeleton import PA16J, Skeleton
@@ -170,7 +178,7 @@ def test_deviation_is_the_worst_joint_in_pixels(model, crops):
             answer["probability"][4 - start, 2] -= 0.25
         return answer
 
-    deviation = compare(model, runtime, crops)
+    deviation = deviation_from(answer_in_float32(model, crops), runtime, crops)
     assert deviation.pixels == pytest.approx(0.05 * 64, rel=1e-3)
     assert deviation.probability == pytest.approx(0.25, rel=1e-3)
 
@@ -278,7 +286,8 @@ def test_calibration_and_comparison_use_different_crops(model, crops, tmp_path, 
     seen = {}
     monkeypatch.setattr(export, "_write", lambda *_, calibration, **__: seen.update(calibration=calibration))
     monkeypatch.setattr(export, "load_runtime", lambda *_: None)
-    monkeypatch.setattr(export, "compare", lambda _, __, crops: seen.update(compared=crops) or Deviation(0, 0))
+    monkeypatch.setattr(export, "answer_in_float32", lambda *_: {})
+    monkeypatch.setattr(export, "deviation_from", lambda _, __, crops: seen.update(compared=crops) or Deviation(0, 0))
     export_model(model, tmp_path / "new", format="onnx", dtype="int8", crops=crops)
     np.testing.assert_array_equal(seen["calibration"], crops[[0, 2, 4]])
     np.testing.assert_array_equal(seen["compared"], crops[[1, 3, 5]])

@@ -1,0 +1,192 @@
+"""The network in another runtime, for a predictor: exported once, kept in the cache, checked every time it is loaded.
+
+    model --export_model--> cache --load_runtime--> callable --check against the model's kept answers--> used
+
+The cache is keyed by the network's weights, arguments and joints and by the code that computes with them.
+"""
+
+import hashlib
+import json
+import logging
+import math
+import os
+import platform
+import shutil
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, NamedTuple
+from zipfile import BadZipFile
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from pose_regression.errors import PoseError
+from pose_regression.export import (
+    Runtime,
+    answer_in_float32,
+    check_deviation,
+    deviation_from,
+    export_model,
+    load_runtime,
+    rendered_crops,
+)
+from pose_regression.files import atomic_path
+from pose_regression.hub import cache_folder
+from pose_regression.network import PoseRegressor
+from pose_regression.skeleton import Skeleton
+from pose_regression.weights import named_weights
+
+FORMATS = {"savedmodel": "savedmodel", "onnxruntime": "onnx", "openvino": "openvino", "litert": "litert"}
+"""Runtime -> the format of `export` that it runs."""
+
+PACKAGES = {
+    "savedmodel": (),
+    "onnxruntime": ("onnxruntime", "tf2onnx"),
+    "openvino": ("openvino",),
+    "litert": ("ai_edge_litert",),
+}
+"""What each runtime needs beside TensorFlow, to export and to run."""
+
+RUNTIMES = ("keras", *FORMATS)
+
+CROPS = 4
+"""Rendered people on which an export must agree with the network, within `export.BOUNDS`."""
+ROUNDS = 5
+"""Timed calls of each runtime when the fastest is looked for."""
+
+_log = logging.getLogger(__name__)
+
+
+class _Kept(NamedTuple):
+    """What an export is held to."""
+
+    crops: np.ndarray
+    """(N, S, S, 3) float32 in [-1, 1]."""
+    answer: dict[str, np.ndarray]
+    """`pose` (N, J, 2) and `probability` (N, J, 1), of `export.answer_in_float32`."""
+
+
+def open_runtime(model: PoseRegressor, skeleton: Skeleton, runtime: str) -> Runtime:
+    """The network as a callable in a runtime, in float32; the first time for these weights it is exported.
+
+    Args:
+        model: any outputs, of square images.
+        skeleton: its joints.
+        runtime: one of `RUNTIMES`; "keras" is the model itself, under its own dtype policy.
+
+    Raises:
+        PoseError: no such runtime, a missing package, a cache that cannot be written, or an answer that is farther
+            from the network's than `export.BOUNDS` allows.
+    """
+    if runtime == "keras":
+        return model.predict_on_batch
+    if runtime not in FORMATS:
+        raise PoseError(f"runtime must be auto, {', '.join(RUNTIMES)}. Received: runtime={runtime!r}")
+    for package in missing_packages(runtime):
+        raise PoseError(f"The runtime {runtime!r} needs the package {package}: pip install 'pose-regression[export]'.")
+    folder = _folder(model, skeleton)
+    return _open_export(model, skeleton, runtime, folder, _kept(model, folder))
+
+
+def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runtime]:
+    """The installed runtime that answers one crop soonest on this machine, and the network in it.
+
+    The first time for these weights every installed runtime is exported to and timed; the choice is kept. A runtime
+    that fails, or deviates too much, is left out; "keras" always remains.
+    """
+    # Exports are made by TensorFlow.
+    installed = [name for name in FORMATS if keras.backend.backend() == "tensorflow" and not missing_packages(name)]
+    if not installed:
+        return "keras", open_runtime(model, skeleton, "keras")
+    folder, machine = _folder(model, skeleton), _machine(installed)
+    choice = folder / "auto.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):  # no choice yet, or (PoseError) one that works no more
+        kept = json.loads(choice.read_text())
+        if kept["machine"] == machine:
+            return kept["runtime"], open_runtime(model, skeleton, kept["runtime"])
+
+    _log.info("Exporting to %s and timing them, once for these weights.", ", ".join(installed))
+    runtimes: dict[str, Runtime] = {"keras": open_runtime(model, skeleton, "keras")}
+    for name in installed:
+        try:
+            runtimes[name] = _open_export(model, skeleton, name, folder, _kept(model, folder))
+        except PoseError as error:
+            _log.info("Left out %s: %s", name, error)
+    seconds = _time_one_crop(runtimes, np.zeros((1, *model.input_shape[1:]), np.float32))
+    fastest = min(seconds, key=seconds.__getitem__)
+    _log.info("One crop: %s.", ", ".join(f"{name} {1000 * seconds[name]:.1f} ms" for name in seconds))
+    with suppress(PoseError), atomic_path(choice) as temporary:  # a cache that cannot be written only costs time
+        temporary.write_text(json.dumps({"machine": machine, "runtime": fastest, "seconds": seconds}, indent=1) + "\n")
+    return fastest, runtimes[fastest]
+
+
+def missing_packages(runtime: str) -> list[str]:
+    """The packages that a runtime needs and this environment lacks."""
+    return [package for package in PACKAGES[runtime] if find_spec(package) is None]
+
+
+def _open_export(model: PoseRegressor, skeleton: Skeleton, runtime: str, folder: Path, kept: _Kept) -> Runtime:
+    directory, format = folder / runtime, FORMATS[runtime]
+    with suppress(PoseError):  # none yet, or damaged since
+        return _checked(load_runtime(format, directory), runtime, kept)
+    shutil.rmtree(directory, ignore_errors=True)
+    try:
+        export_model(model, directory, format=format, crops=kept.crops, skeleton=skeleton, answer=kept.answer)
+    except PoseError:
+        if not directory.exists():  # else another process was first
+            raise
+    return _checked(load_runtime(format, directory), runtime, kept)
+
+
+def _checked(network: Runtime, runtime: str, kept: _Kept) -> Runtime:
+    check_deviation(deviation_from(kept.answer, network, kept.crops), "float32", f"The runtime {runtime!r}")
+    return network
+
+
+def _kept(model: PoseRegressor, folder: Path) -> _Kept:
+    """Crops and the network's answers, computed once: Keras would take seconds for them at every start."""
+    path = folder / "answers.npz"
+    with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(path) as arrays:
+        return _Kept(arrays["crops"], {name: arrays[name] for name in ("pose", "probability")})
+    crops = rendered_crops(CROPS, model.input_shape[1])
+    answer = answer_in_float32(model, crops)
+    with atomic_path(path) as temporary:
+        np.savez(temporary, crops=crops, pose=answer["pose"], probability=answer["probability"])
+    return _Kept(crops, answer)
+
+
+def _folder(model: PoseRegressor, skeleton: Skeleton) -> Path:
+    """The cache of these weights in this network, as computed by this code."""
+    arguments = {name: value for name, value in model.get_config().items() if name not in ("name", "outputs", "dtype")}
+    digest = hashlib.sha256(json.dumps([arguments, skeleton.names, skeleton.limbs], sort_keys=True).encode())
+    for module in ("network.py", "layers.py", "export.py"):
+        digest.update(Path(__file__).with_name(module).read_bytes())
+    for name, variable in sorted(named_weights(model).items()):
+        digest.update(name.encode() + np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)).tobytes())
+    return cache_folder() / "runtimes" / digest.hexdigest()[:32]
+
+
+def _machine(runtimes: list[str]) -> dict[str, Any]:
+    """What the order of speed depends on, beside the network."""
+    return {
+        "name": platform.node(),
+        "cores": len(os.sched_getaffinity(0)),
+        "gpus": len(tf.config.list_physical_devices("GPU")),
+        "runtimes": runtimes,
+    }
+
+
+def _time_one_crop(runtimes: dict[str, Runtime], crop: np.ndarray) -> dict[str, float]:
+    """Seconds of the shortest call of each, of `ROUNDS`; they take turns, so that other load meets all of them."""
+    seconds = dict.fromkeys(runtimes, math.inf)
+    for network in runtimes.values():
+        network(crop)
+    for _ in range(ROUNDS):
+        for name, network in runtimes.items():
+            start = time.perf_counter()
+            network(crop)
+            seconds[name] = min(seconds[name], time.perf_counter() - start)
+    return seconds
