@@ -99,7 +99,9 @@ def main() -> None:
         path = weights_path(options.weights)
         model, skeleton = load_network(path, benchmark.joints)
         source = {"file": str(path), "sha256": sha256(path), "parameters": model.count_params()}
-        estimate = predict(model, skeleton, samples, flip=options.flip, crops=options.crops, refine=options.refine)
+        estimate = evaluation.predict_blocks(
+            model, samples, flip=options.flip, crops=options.crops, refine=options.refine, skeleton=skeleton
+        )
         blocks = reorder(estimate.pixels, skeleton, benchmark.joints).astype(np.float64)
         probability = reorder(estimate.probability[:, -1], skeleton, benchmark.joints, axis=-1)
         predictions = Predictions(benchmark.joints, blocks[:, -1], probability, *identities(samples))
@@ -129,7 +131,7 @@ def main() -> None:
     if options.output:
         release = None
         if options.benchmark == "mpii" and options.split == "test":
-            release = options.annotation or find_release(options.data)
+            release = options.annotation or mpii.find_release(options.data)
         save(options.output, result, predictions, release)
         print(f"\nWritten to {options.output}: {', '.join(sorted(p.name for p in options.output.iterdir()))}")
     if options.sheet:
@@ -189,12 +191,6 @@ def load(benchmark: str, data: Path, split: str, annotation: Path | None = None)
     return mpii.load(data, split, annotation=annotation)
 
 
-def find_release(data: Path) -> Path:
-    """The official annotation in a folder of MPII, from which `mpii.load` took the test people."""
-    places = [folder / name for folder in (data, data / "annot") for name in mpii.RELEASE_NAMES]
-    return next(path for path in places if path.is_file())
-
-
 def require_images(samples: Sequence[Sample], data: Path) -> None:
     """`PoseError` that says what to download if an image is not there."""
     images = sorted({sample.image for sample in samples})
@@ -232,16 +228,6 @@ def load_network(path: Path, joints: Skeleton) -> tuple[PoseRegressor, Skeleton]
     if missing:
         raise PoseError(f"{path} is of a network that does not predict {', '.join(missing)}, which are to be scored.")
     return model, skeleton
-
-
-def predict(
-    model: PoseRegressor, skeleton: Skeleton, samples: Sequence[Sample], *, flip: bool, crops: int, refine: int
-) -> evaluation.Estimate:
-    """Every block's answer, (N, K, J, 2) pixels; of `refine` windows more, each moved to the answer before it."""
-    for _ in range(refine):
-        last = evaluation.predict(model, samples, flip=flip, crops=crops, skeleton=skeleton)
-        samples = [evaluation.refined(sample, pixels) for sample, pixels in zip(samples, last.pixels, strict=True)]
-    return evaluation.predict_blocks(model, samples, flip=flip, crops=crops, skeleton=skeleton)
 
 
 def mean_pose(training: Sequence[Sample], samples: Sequence[Sample]) -> np.ndarray:
@@ -366,7 +352,12 @@ def spread(total: int, count: int = SHOWN) -> np.ndarray:
 
 
 def draw_people(
-    samples: Sequence[Sample], pixels: np.ndarray, joints: Skeleton, captions: Sequence[str], *, columns: int = 8
+    samples: Sequence[Sample],
+    pixels: np.ndarray,
+    joints: Skeleton,
+    captions: Sequence[str] | None = None,
+    *,
+    columns: int = 8,
 ) -> np.ndarray:
     """Contact sheet of the crops that the network sees: prediction in colour over the annotation in white.
 
@@ -374,7 +365,7 @@ def draw_people(
         samples: N people, joints in the order PA16J.
         pixels: (N, J, 2) predictions in image pixels, in the order of `joints`.
         joints: what to draw.
-        captions: N.
+        captions: N, or none.
         columns: people in a row.
 
     Returns:

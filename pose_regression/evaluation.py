@@ -51,16 +51,10 @@ def predict(
     Raises:
         PoseError: an image that cannot be read, or an argument out of range.
     """
-    if refine < 0:
-        raise PoseError(f"refine must be at least 0. Received: refine={refine}")
-    blocks = predict_blocks(model, samples, batch_size=batch_size, flip=flip, crops=crops, skeleton=skeleton)
-    estimate = Estimate(blocks.pixels[:, -1], blocks.probability[:, -1])
-    if refine:
-        samples = [refined(sample, pixels) for sample, pixels in zip(samples, estimate.pixels, strict=True)]
-        return predict(
-            model, samples, batch_size=batch_size, flip=flip, crops=crops, refine=refine - 1, skeleton=skeleton
-        )
-    return estimate
+    blocks = predict_blocks(
+        model, samples, batch_size=batch_size, flip=flip, crops=crops, refine=refine, skeleton=skeleton
+    )
+    return Estimate(blocks.pixels[:, -1], blocks.probability[:, -1])
 
 
 def predict_blocks(
@@ -70,24 +64,35 @@ def predict_blocks(
     batch_size: int = 32,
     flip: bool = False,
     crops: int = 1,
+    refine: int = 0,
     skeleton: Skeleton = PA16J,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Estimate:
     """As `predict`, of every block: `pixels` (N, K, J, 2), `probability` (N, K, J)."""
-    height, width = model.input_shape[1:3]
-    if crops < 1:
-        raise PoseError(f"crops must be at least 1. Received: crops={crops}")
+    if crops < 1 or refine < 0:
+        raise PoseError(f"Expected crops of at least 1, refine of at least 0. Received: crops={crops}, refine={refine}")
     if not samples:
         raise PoseError("There is no person to predict: samples is empty.")
+    height, width = model.input_shape[1:3]
     if height != width:
         raise PoseError(f"People are cropped to squares; the model takes images of {height}x{width}.")
+    estimate = _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks)
+    for _ in range(refine):
+        last = estimate.pixels[:, -1]
+        samples = [refined(sample, pixels) for sample, pixels in zip(samples, last, strict=True)]
+        estimate = _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks)
+    return estimate
+
+
+def _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks) -> Estimate:
+    """Every block's answers in the samples' own windows, over zooms and mirror images."""
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
     views = [(zoom, mirrored) for zoom in window_zooms(crops) for mirrored in ((False, True) if flip else (False,))]
     pixels, probability = [], []
     for zoom, mirrored in views:
         affine = crop_affine(center, side * zoom, flip=mirrored)
-        images = evaluation_dataset([sample.image for sample in samples], affine, size=width, batch_size=batch_size)
+        images = evaluation_dataset([sample.image for sample in samples], affine, size=model.input_shape[2], batch_size=batch_size)
         output = model.predict(images, verbose=0, callbacks=list(callbacks))
         pose, visible = output["pose"], output["probability"][..., 0]
         if pose.ndim == 3:

@@ -212,6 +212,19 @@ def test_test_people_are_the_separated_ones_with_a_centre(tmp_path):
     assert samples[0].image == str(tmp_path / "images" / "test.jpg")
 
 
+def test_test_people_keep_the_joints_of_a_file_that_has_them(tmp_path):
+    write_release(
+        tmp_path / OFFICIAL,
+        image("train.jpg", person()),
+        image("test.jpg", person(), person(annopoints=EMPTY), person()),
+        img_train=[1, 0],
+        single_person=[np.array([[1]]), np.array([[1], [2]], np.uint8)],
+    )
+    first, second = mpii.load(tmp_path, "test")
+    assert first.present.any() and first.head_size > 0
+    assert not second.present.any()
+
+
 # ----------------------------------------------------------------------------------------- the other files, splits
 
 

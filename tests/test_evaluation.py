@@ -140,6 +140,15 @@ def test_last_of_several_blocks_counts(photo):
     np.testing.assert_array_equal(last.probability, blocks.probability[:, 1])
 
 
+def test_every_window_after_the_first_follows_the_last_block(photo):
+    model = answering(np.stack([0 * POSE, POSE]), np.stack([0 * PROBABILITY, PROBABILITY]))
+    blocks = predict_blocks(model, [person(photo)], refine=1, skeleton=HANDS)
+    last = predict(model, [person(photo)], refine=1, skeleton=HANDS)
+    np.testing.assert_array_equal(last.pixels, blocks.pixels[:, 1])
+    np.testing.assert_allclose(blocks.pixels[0, 1], [49.9, 39.7] + (POSE - 0.5) * 13.5, atol=1e-4)
+    np.testing.assert_allclose(blocks.pixels[0, 0], [[49.9 - 6.75, 39.7 - 6.75]] * 3, atol=1e-4)
+
+
 def test_every_output_mode_of_the_network_serves(photo):
     model = PoseRegressor((32, 32, 3), num_joints=3, num_blocks=2, kernel_size=3, width=8)
     expected = predict(model, [person(photo)], skeleton=HANDS)
@@ -150,9 +159,9 @@ def test_every_output_mode_of_the_network_serves(photo):
 
 
 def test_mistakes_are_refused_in_one_sentence(constant, photo, tmp_path):
-    with pytest.raises(PoseError, match="crops must be at least 1. Received: crops=0"):
+    with pytest.raises(PoseError, match="crops of at least 1, refine of at least 0. Received: crops=0"):
         predict(constant, [person(photo)], crops=0)
-    with pytest.raises(PoseError, match="refine must be at least 0. Received: refine=-1"):
+    with pytest.raises(PoseError, match="Received: crops=1, refine=-1"):
         predict(constant, [person(photo)], refine=-1)
     with pytest.raises(PoseError, match="no person to predict"):
         predict(constant, [])

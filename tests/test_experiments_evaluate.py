@@ -234,18 +234,6 @@ def test_mpii_test_takes_crops_and_flip_and_writes_the_submission(monkeypatch, c
     assert sheet.exists() and "pred_keypoints_mpii.mat" in capsys.readouterr().out
 
 
-def test_every_window_after_the_first_follows_the_prediction(weights, mpii_folder):
-    model, skeleton = evaluate.load_network(weights, MPII)
-    samples = evaluate.load("mpii", mpii_folder, "val")
-    options = {"flip": False, "crops": 1}
-    once = evaluate.predict(model, skeleton, samples, refine=1, **options)
-    assert once.pixels.shape == (2, 2, 16, 2)
-    expected = evaluate.evaluation.predict(model, samples, refine=1)
-    np.testing.assert_allclose(once.pixels[:, -1], expected.pixels, rtol=0, atol=1e-3)
-    first = evaluate.predict(model, skeleton, samples, refine=0, **options)
-    assert np.abs(once.pixels - first.pixels).max() > 0.05, "the window must have moved"
-
-
 def test_people_on_the_sheet_are_the_worst_or_spread_over_all():
     errors = np.array([0.3, np.nan, 0.1, 0.4, 0.2])
     assert evaluate.choose(errors, worst=True, count=2).tolist() == [3, 0]

@@ -29,7 +29,7 @@ from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 
-__all__ = ["load", "read_authors", "read_release", "read_validation_csv", "read_validation_h5"]
+__all__ = ["find_release", "load", "read_authors", "read_release", "read_validation_csv", "read_validation_h5"]
 
 SPLITS = ("train", "val", "test")
 RELEASE_NAMES = ("mpii_human_pose_v1_u12_1.mat",)
@@ -60,7 +60,8 @@ def load(directory: str | Path, split: str, *, annotation: str | Path | None = N
     - train, val: the authors' `mpii_annotations.mat` (or `annotations.mat`), which says who is who; else the official
       release, whose listed people are "val" and whose other annotated people are "train". They are listed by
       `valid.h5` or by `validation.csv` (`read_validation_csv`). "val" alone can do with `valid.h5` alone.
-    - test: the official release; the people whom it calls sufficiently separated, joints unknown.
+    - test: the official release; the people whom it calls sufficiently separated, with their joints where the file
+      has them (those of the test images were published in 2021, the file of 2014 lacks them).
 
     Args:
         directory: folder of the data set; nothing looks at the images yet.
@@ -80,7 +81,7 @@ def load(directory: str | Path, split: str, *, annotation: str | Path | None = N
         raise PoseError(f"MPII has the splits {', '.join(SPLITS)}. Received: split={split!r}")
     directory = Path(directory)
     images = directory / "images"
-    release = Path(annotation) if annotation else _find(directory, RELEASE_NAMES)
+    release = Path(annotation) if annotation else find_release(directory)
     authors = None if annotation else _find(directory, AUTHORS_NAMES)
     listing = _find(directory, VALIDATION_NAMES)
 
@@ -125,7 +126,7 @@ def read_release(path: str | Path, images: str | Path = ".") -> dict[str, list[S
 
     Returns:
         "train": all people with joints in images with `img_train` = 1, validation people among them;
-        "test": people of `single_person` in the other images, joints NaN.
+        "test": people of `single_person` in the other images, joints NaN if the file does not annotate them.
         People without `objpos` or `scale` are left out. `head_size` is NaN where there is no head box.
 
     Raises:
@@ -145,10 +146,11 @@ def read_release(path: str | Path, images: str | Path = ".") -> dict[str, list[S
             separated = {int(number) - 1 for number in single_person[i].ravel()}
             # An image without people has an empty matrix in place of the struct array.
             for person, rect in enumerate(rects.ravel() if rects.dtype.names else ()):
-                if split == "train":
-                    pose = _release_pose(rect)
-                else:
-                    pose = np.full((len(skeleton.MPII), 2), np.nan) if person in separated else None
+                pose = _release_pose(rect)
+                if split == "test":
+                    if person not in separated:
+                        continue
+                    pose = np.full((len(skeleton.MPII), 2), np.nan) if pose is None else pose
                 if pose is not None:
                     head = [_number(rect, corner) for corner in ("x1", "y1", "x2", "y2")]
                     objpos = _field(rect, "objpos")
@@ -353,6 +355,11 @@ def _read_dataset(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndar
     if dataset.shape is None or dataset.shape[1:] != shape or not 0 < dataset.shape[:1][0] <= _MOST_PEOPLE:
         raise ValueError(f"{name} has shape {dataset.shape}, expected {('N', *shape)}")
     return dataset[()]
+
+
+def find_release(directory: str | Path) -> Path | None:
+    """The official annotation in a folder of MPII or its folder annot/; None if there is none."""
+    return _find(Path(directory), RELEASE_NAMES)
 
 
 def _find(directory: Path, names: tuple[str, ...]) -> Path | None:

@@ -526,7 +526,7 @@ def _photograph(rng: Random, picture: np.ndarray) -> np.ndarray:
 # --------------------------------------------------------------------------------------------------- the data set
 
 
-def ensure(directory: str | Path, *, train: int = 1500, validation: int = 200, seed: int = 0) -> Path:
+def ensure(directory: str | Path, *, train: int = 3000, validation: int = 200, seed: int = 0) -> Path:
     """Render the data set into `directory` unless it is there already, and say which in one line.
 
     Args, errors: as `write`.
@@ -544,7 +544,7 @@ def ensure(directory: str | Path, *, train: int = 1500, validation: int = 200, s
     return directory
 
 
-def write(directory: str | Path, *, train: int = 1500, validation: int = 200, seed: int = 0) -> None:
+def write(directory: str | Path, *, train: int = 3000, validation: int = 200, seed: int = 0) -> None:
     """Render a data set in MPII's layout: `images/`, the official `.mat`, `annot/valid.h5`.
 
     The `.mat` is written last: where it is, everything is. About 40 ms a picture and core; beyond 100 pictures two
