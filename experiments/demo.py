@@ -172,7 +172,7 @@ def sheet(maps: np.ndarray, pose: "Pose", crop: np.ndarray) -> np.ndarray:
             # Coloured small and then enlarged: a fifteenth of the time of having every map laid over the crop.
             light = Image.fromarray(heatmaps_to_rgb(alone, pose.skeleton))
             light = light.resize((CELL, CELL), Image.Resampling.BILINEAR)
-            pictures.append(np.maximum(light, dim).astype(np.uint8))
+            pictures.append(np.maximum(np.asarray(light), dim).astype(np.uint8))
             captions.append(name.replace("_", " ") + (f" {number + 1}" if count > 1 else ""))
     return contact_sheet(pictures, columns=4, captions=captions)
 
