@@ -7,10 +7,15 @@
 The second is the paper's: fine-tuning for 70 epochs at 2e-5 (section 4.1). 14 of the 16 joints are supervised. The
 last 200 of the 1,000 training images choose the weights to keep (`--holdout`); the test half is looked at once, at
 the end.
+
+For `experiments.find_label_errors`, `--fold 1/3` leaves every third image of LSPET out and ends with predictions of
+those, `left_out.json`, in place of the score on LSP test; `--corrections` trains without the labels that it found.
 """
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from experiments.training_run import add_options, main_of, run_training
 
@@ -23,6 +28,10 @@ def main() -> None:
     parser.add_argument("--extra", type=Path, metavar="DIR", help="LSPET: joints.mat, images/")
     parser.add_argument("--weights", default="none", metavar="FILE", help="start from these; 'none' for from scratch")
     parser.add_argument("--holdout", type=int, default=200, metavar="N", help="training images kept for validation")
+    parser.add_argument("--corrections", type=Path, metavar="CSV", help="for --extra, from find_label_errors")
+    parser.add_argument(
+        "--fold", metavar="I/N", help="leave every Nth image of --extra out, from the Ith, and predict it"
+    )
     add_options(parser, recipe="paper")
     options = parser.parse_args()
     options.output = options.output or Path("runs/lsp")
@@ -31,28 +40,57 @@ def main() -> None:
             if getattr(options, name) is None:
                 setattr(options, name, value)
 
-    from pose_regression.data import lsp
+    from experiments.evaluate import identities
+    from pose_regression.data import corrections, lsp
     from pose_regression.errors import PoseError
     from pose_regression.evaluation import predict, score_lsp
     from pose_regression.paper import format_table
+    from pose_regression.predictions import Predictions, save_predictions
+    from pose_regression.skeleton import LSP, PA16J, reorder
     from pose_regression.weights import load_model, load_weights
 
     people = lsp.load(options.data, "train", crop="image")
     if not 0 < options.holdout < len(people):
         raise PoseError(f"--holdout must lie between 1 and {len(people) - 1}. Received: {options.holdout}")
     training, validation = people[: -options.holdout], people[-options.holdout :]
-    if options.extra:
-        training = training + lsp.load_extended(options.extra)
+    if (options.corrections or options.fold) and not options.extra:
+        raise PoseError("--corrections and --fold are about the images of --extra, which is not given.")
+    extended = lsp.load_extended(options.extra) if options.extra else []
+    left_out: list = []
+    if options.corrections:
+        extended = corrections.without(extended, options.corrections)
+    if options.fold:
+        extended, left_out = split(extended, options.fold)
+    training = training + extended
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(
         options, training=training, validation=validation, score=score_lsp, total="PCK", initial=initial
     )  # fmt: skip
 
     model, _ = load_model(directory / "best.weights.h5")
+    if left_out:
+        found = predict(model, left_out)
+        pixels = reorder(found.pixels, PA16J, LSP).astype(float)
+        probability = reorder(found.probability, PA16J, LSP, axis=-1)
+        path = directory / "left_out.json"
+        save_predictions(path, Predictions(LSP, pixels, probability, *identities(left_out)))
+        print(f"\n{len(left_out)} people who were left out are predicted in {path}")
+        return
     test = lsp.load(options.data, "test")
     scores = score_lsp(test, predict(model, test).pixels)
     print("\nLSP test, PCK@0.2, person-centric, single crop\n")
     print(format_table([("best.weights.h5", scores)]))
+
+
+def split(samples: Sequence, fold: str) -> tuple[list[Any], list[Any]]:
+    """The samples to train on and those of a fold "I/N", the Ith of every N."""
+    from pose_regression.errors import PoseError
+
+    number, _, folds = fold.partition("/")
+    if not (number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) and int(folds) > 1):
+        raise PoseError(f"--fold must be I/N with 1 <= I <= N and N > 1, such as 1/3. Received: {fold}")
+    first, step = int(number) - 1, int(folds)
+    return [s for i, s in enumerate(samples) if i % step != first], list(samples[first::step])
 
 
 if __name__ == "__main__":

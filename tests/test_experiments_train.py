@@ -12,7 +12,9 @@ from PIL import Image
 
 from experiments import torture_resume, train_lsp, train_mpii
 from experiments.training_run import main_of
-from pose_regression.data import synthetic
+from pose_regression.data import lsp, synthetic
+from pose_regression.predictions import load_predictions
+from pose_regression.skeleton import LSP
 from pose_regression.weights import load_model
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
@@ -62,21 +64,54 @@ def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path
     assert "started with learning_rate=None" in capsys.readouterr().err
 
 
-@pytest.mark.slow
-def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(tmp_path, monkeypatch, capsys):
-    data = tmp_path / "lsp"
-    (data / "images").mkdir(parents=True)
-    rng = np.random.default_rng(0)
+@pytest.fixture(scope="module")
+def leeds(tmp_path_factory):
+    """LSP and, of nine images, LSPET."""
+    folder, rng = tmp_path_factory.mktemp("leeds"), np.random.default_rng(0)
     picture = Image.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8))
-    for i in range(2000):
-        picture.save(data / "images" / f"im{i + 1:04d}.jpg")
-    joints = np.concatenate([rng.uniform(5, 25, (2, 14, 2000)), np.zeros((1, 14, 2000))])
-    scipy.io.savemat(data / "joints.mat", {"joints": joints}, do_compression=True)
-    options = ["--data", data, "--holdout", 980, "--output", tmp_path / "run", *TINY]
+    for name, count, axes in (("lsp", 2000, (0, 1, 2)), ("lspet", 9, (1, 0, 2))):
+        (folder / name / "images").mkdir(parents=True)
+        for i in range(count):
+            picture.save(folder / name / "images" / (f"im{i + 1:04d}.jpg" if name == "lsp" else f"im{i + 1:05d}.jpg"))
+        flag = np.full((1, 14, count), float(name == "lspet"))
+        joints = np.concatenate([rng.uniform(5, 25, (2, 14, count)), flag]).transpose(axes)
+        scipy.io.savemat(folder / name / "joints.mat", {"joints": joints}, do_compression=True)
+    return folder
+
+
+@pytest.mark.slow
+def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leeds, tmp_path, monkeypatch, capsys):
+    options = ["--data", leeds / "lsp", "--holdout", 980, "--output", tmp_path / "run", *TINY]
     assert _run(monkeypatch, train_lsp, *options) == 0
     printed = capsys.readouterr().out
     assert "20 people to train on, 980 to validate on" in printed
     assert printed.count("PCK@0.2") == 1 and "Ank." in printed
+
+
+@pytest.mark.slow
+def test_train_lsp_predicts_the_fold_it_left_out_and_never_looks_at_the_test_half(leeds, tmp_path, monkeypatch, capsys):
+    few = lsp.load(leeds / "lsp", "train", crop="image")[:8]
+
+    def load(directory, split, *, crop="image"):
+        assert split == "train", "LSP test is not for finding label errors"
+        return few
+
+    monkeypatch.setattr(lsp, "load", load)
+    (tmp_path / "labels.csv").write_text("image,joint,kind,residual,suggestion\n", encoding="utf-8")
+    options = ["--data", leeds / "lsp", "--extra", leeds / "lspet", "--holdout", 2, "--output", tmp_path / "run"]
+    options += ["--fold", "2/3", "--corrections", tmp_path / "labels.csv", *TINY]
+    assert _run(monkeypatch, train_lsp, *options) == 0
+    assert "12 people to train on, 2 to validate on" in capsys.readouterr().out
+    found = load_predictions(tmp_path / "run" / "left_out.json", LSP)
+    assert found.images == ("im00002.jpg", "im00005.jpg", "im00008.jpg")
+    assert found.pixels.shape == (3, 14, 2) and np.isfinite(found.pixels).all() and found.probability is not None
+
+
+@pytest.mark.parametrize("fold", ["0/3", "4/3", "1/1", "1", "a/b"])
+def test_a_fold_that_is_none_is_refused(leeds, tmp_path, monkeypatch, capsys, fold):
+    options = ["--data", leeds / "lsp", "--extra", leeds / "lspet", "--output", tmp_path / "run", "--fold", fold, *TINY]
+    assert _run(monkeypatch, train_lsp, *options) == 2
+    assert f"such as 1/3. Received: {fold}" in capsys.readouterr().err
 
 
 def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, capsys):
