@@ -1,22 +1,24 @@
 """How fast the network answers, how large it is, and the same of the 8-stack hourglass.
 
-    python -m experiments.benchmark_speed [--device cpu|gpu] [--batch N] [--dtype float32|bfloat16] [--threads N]
-                                          [--blocks 1 2 4 8] [--runtime keras savedmodel openvino ...]
+    python -m experiments.benchmark_speed [--device cpu|gpu] [--batch N] [--dtype float32|bfloat16|int8] [--threads N]
+                                          [--blocks 1 2 4 8] [--runtime keras savedmodel onnxruntime openvino litert]
 
-Cost: about 5 minutes on 2 cores. The weights are random: speed does not depend on them.
+Cost: about 5 minutes on 2 cores, twice that with every runtime. The weights are random: speed does not depend on them.
 
 Networks: ours with each K of --blocks, and the stacked hourglass that the paper compares its speed with
-(`pose_regression.hourglass`). Runtimes:
+(`pose_regression.hourglass`), which is measured in Keras alone. Runtimes:
 
 keras        `model.predict_on_batch`
-savedmodel   an exported TensorFlow graph, without Keras
-onnxruntime  openvino  litert     other engines, on the CPU (`pip install -e .[export]`)
+savedmodel  onnxruntime  openvino  litert     what `experiments.export` writes: batch norms folded; on the CPU the last
+                                              three (`pip install -e .[export]`)
+
+bfloat16 is for keras, savedmodel and openvino, int8 for onnxruntime and litert.
 
 All contenders take turns, one call each per round, so that other load on the machine meets all of them; so does a
-float32 matrix product by TensorFlow on the same threads (sgemm), the limit for float32: "% of sgemm" is the network's
-multiply-accumulates per second against the product's. With --dtype bfloat16 it may pass 100. Peak memory is that of a
-process which does nothing but load one network in one runtime and call it; beside it, what Python and TensorFlow hold
-before that.
+float32 matrix product by TensorFlow on the same threads (sgemm), the limit for float32. "x sgemm" is a network's time
+over the product's for as many multiply-adds, the median over rounds: 1 is the limit, and less needs fewer bits. Peak
+memory is that of a process which does nothing but load one network in one runtime and call it; beside it, what Python
+and TensorFlow hold before that.
 
 The paper has 29.3 frames per second against the hourglass's 18.3 (1.60 x) on a GPU. Expected on 2 cores: 2.8 x.
 """
@@ -27,7 +29,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from tempfile import TemporaryDirectory
@@ -38,13 +39,15 @@ import numpy as np
 from experiments.command import run
 from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory, write_json
 from pose_regression.errors import PoseError
+from pose_regression.export import DTYPES, load_runtime
 from pose_regression.paper import SPEED, format_table, with_quoted
+from pose_regression.runtimes import FORMATS, RUNTIMES, missing_packages
 
 WARM_UP = 3
 """Calls of each contender before the timed ones."""
 
-PACKAGES = {"onnxruntime": ("onnxruntime", "tf2onnx"), "openvino": ("openvino",), "litert": ("ai_edge_litert",)}
-"""What a runtime needs beside TensorFlow."""
+SGEMM = {"cpu": 2048, "gpu": 8192}
+"""Side of the matrices by device."""
 
 
 @dataclass(frozen=True)
@@ -70,10 +73,13 @@ class Network:
     def __str__(self) -> str:
         return f"ours, K = {self.depth}" if self.kind == "ours" else f"hourglass, {self.depth} stacks"
 
-    def file(self, folder: Path, suffix: str) -> Path:
-        """Where the network lies in `folder` in the format of `suffix`."""
-        return folder / f"{self.kind}_{self.depth}{suffix}"
+    def folder(self, parent: Path, runtime: str) -> Path:
+        """Where the network lies in `parent` for a runtime."""
+        return parent / f"{self.kind}_{self.depth}_{runtime}"
 
+
+Contender = tuple[Network, str]
+"""A network and its runtime."""
 
 Call = Callable[[np.ndarray], Any]
 """(B, H, W, 3) float32 in [-1, 1] -> the network's answer, complete when the call returns."""
@@ -83,9 +89,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", choices=("cpu", "gpu"), default="cpu")
     parser.add_argument("--batch", type=int, default=1, help="images per call (default: 1)")
-    parser.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
+    parser.add_argument("--dtype", choices=("float32", "bfloat16", "int8"), default="float32")
     parser.add_argument("--threads", type=int, help="default: all cores")
-    parser.add_argument("--runtime", nargs="+", choices=tuple(RUNTIMES), default=["keras", "savedmodel"])
+    parser.add_argument("--runtime", nargs="+", choices=RUNTIMES, default=["keras", "savedmodel"])
     parser.add_argument("--blocks", type=int, nargs="+", default=[1, 2, 4, 8], help="K (default: 1 2 4 8)")
     parser.add_argument("--stacks", type=int, default=8, help="of the hourglass (default: 8)")
     parser.add_argument("--input-size", type=int, default=256, help="side in pixels, a multiple of 64 (default: 256)")
@@ -104,24 +110,24 @@ def main() -> None:
     runtimes = list(dict.fromkeys(arguments.runtime))
     for runtime in runtimes:
         check_runtime(runtime, settings)
-    networks = [Network("ours", k) for k in dict.fromkeys(arguments.blocks)] + [Network("hourglass", arguments.stacks)]
+    contenders = [(Network("ours", k), runtime) for k in dict.fromkeys(arguments.blocks) for runtime in runtimes]
+    if "keras" in runtimes:
+        contenders.append((Network("hourglass", arguments.stacks), "keras"))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
     with TemporaryDirectory() as name:
         folder = Path(name)
-        facts = in_own_process(prepare, settings, networks, runtimes, folder)
-        times = in_own_process(measure_times, settings, networks, runtimes, folder)
+        facts = in_own_process(prepare, settings, contenders, folder)
+        times = in_own_process(measure_times, settings, contenders, folder)
         rows = []
-        for network in networks:
-            for runtime in runtimes:
-                seconds = times["networks"][network, runtime]
-                memory = in_own_process(measure_memory, settings, network, runtime, folder)
-                rows.append(row(network, runtime, facts[network], seconds, times["sgemm"], memory, settings))
+        for contender in contenders:
+            memory = in_own_process(measure_memory, settings, contender, folder)
+            rows.append(row(contender, facts[contender[0]], times, memory, settings))
     figures = {
         "settings": asdict(settings) | {"threads": settings.threads or len(os.sched_getaffinity(0))},
-        "sgemm_gmacs_per_second": times["sgemm"] / 1e9,
+        "sgemm_gmacs_per_second": SGEMM[settings.device] ** 3 / median(times["sgemm"]) / 1e9,
         "networks": rows,
-        "ratios": ratios(times["networks"], facts, networks, runtimes),
+        "ratios": ratios(times, facts, contenders),
     }
     print(report(figures))
     write_json(arguments.output, figures)
@@ -129,13 +135,13 @@ def main() -> None:
 
 def check_runtime(runtime: str, settings: Settings) -> None:
     """Refuse a runtime that is not installed, or that does not do what is asked."""
-    if runtime in PACKAGES and settings.device == "gpu":
+    if runtime in ("onnxruntime", "openvino", "litert") and settings.device == "gpu":
         raise PoseError(f"--runtime {runtime} runs on the CPU here; with --device gpu: keras, savedmodel.")
-    if runtime in ("onnxruntime", "litert") and settings.dtype == "bfloat16":
-        raise PoseError(f"--runtime {runtime} computes in float32; with --dtype bfloat16: keras, savedmodel, openvino.")
-    missing = [package for package in PACKAGES.get(runtime, ()) if find_spec(package) is None]
-    if missing:
-        raise PoseError(f"--runtime {runtime} needs the package {missing[0]}: pip install -e .[export]")
+    dtypes = ("float32", "bfloat16") if runtime == "keras" else DTYPES[FORMATS[runtime]]
+    if settings.dtype not in dtypes:
+        raise PoseError(f"--runtime {runtime} computes in {' or '.join(dtypes)}. Received: --dtype {settings.dtype}")
+    for package in () if runtime == "keras" else missing_packages(runtime):
+        raise PoseError(f"--runtime {runtime} needs the package {package}: pip install -e .[export]")
 
 
 def set_up(settings: Settings) -> None:
@@ -176,115 +182,53 @@ def policy_of(settings: Settings) -> str:
     return "mixed_bfloat16" if settings.dtype == "bfloat16" else "float32"
 
 
-def prepare(settings: Settings, networks: list[Network], runtimes: list[str], folder: Path) -> dict[Network, dict]:
-    """Write every network to `folder` in the formats of `runtimes`; return what does not depend on the runtime.
+def prepare(settings: Settings, contenders: list[Contender], folder: Path) -> dict[Network, dict]:
+    """Export to `folder` what does not run in Keras; return what does not depend on the runtime.
 
     Returns:
         `parameters`, `macs` (per image) and `bytes` (of Keras' weight file) of each network.
     """
     import keras
 
+    from pose_regression.export import write_export
     from pose_regression.macs import count_macs
 
     set_up(settings)
     facts = {}
-    for network in networks:
-        model = build(network, settings, policy_of(settings))
-        weights = network.file(folder, ".weights.h5")
+    for network in dict.fromkeys(network for network, _ in contenders):
+        model = build(network, settings, "float32")
+        weights = folder / "network.weights.h5"
         model.save_weights(weights)
         facts[network] = {
             "parameters": model.count_params(),
             "macs": sum(count_macs(model).values()),
             "bytes": weights.stat().st_size,
         }
-        signature = [keras.InputSpec(shape=(settings.batch, *model.input_shape[1:]), dtype="float32")]
-        options: dict[str, Any] = {"verbose": False, "input_signature": signature}
-        if "savedmodel" in runtimes:
-            model.export(network.file(folder, ""), format="tf_saved_model", **options)
-        if FORMATS.keys() & runtimes:  # their graphs are float32; OpenVINO rounds to bfloat16 by itself
-            single = build(network, settings, "float32")
-            for runtime, (form, suffix) in FORMATS.items():
-                if runtime in runtimes:
-                    single.export(str(network.file(folder, suffix)), format=form, **options)
+        for runtime in (runtime for other, runtime in contenders if other == network and runtime != "keras"):
+            directory = network.folder(folder, runtime)
+            directory.mkdir()
+            calibration = random_images(settings)[:1]
+            write_export(model, directory, format=FORMATS[runtime], dtype=settings.dtype, calibration=calibration)
         keras.backend.clear_session()
     return facts
 
 
-FORMATS = {
-    "onnxruntime": ("onnx", ".onnx"),
-    "openvino": ("openvino", ".xml"),
-    "litert": ("litert", ".tflite"),
-}  # fmt: skip
+def load(contender: Contender, folder: Path, settings: Settings) -> Call:
+    """A network in a runtime, ready to be called."""
+    network, runtime = contender
+    if runtime == "keras":
+        return build(network, settings, policy_of(settings)).predict_on_batch
+    return load_runtime(FORMATS[runtime], network.folder(folder, runtime), threads=settings.threads)
 
 
-def load_keras(network: Network, folder: Path, settings: Settings) -> Call:
-    return build(network, settings, policy_of(settings)).predict_on_batch
-
-
-def load_savedmodel(network: Network, folder: Path, settings: Settings) -> Call:
-    import tensorflow as tf
-
-    loaded = tf.saved_model.load(network.file(folder, ""))
-    return lambda images: tf.nest.map_structure(np.asarray, loaded.serve(tf.constant(images)))
-
-
-def load_onnxruntime(network: Network, folder: Path, settings: Settings) -> Call:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = settings.threads or 0
-    session = onnxruntime.InferenceSession(network.file(folder, ".onnx"), options, providers=["CPUExecutionProvider"])
-    name = session.get_inputs()[0].name
-    return lambda images: session.run(None, {name: images})
-
-
-def load_openvino(network: Network, folder: Path, settings: Settings) -> Call:
-    import openvino
-
-    precision = {"float32": "f32", "bfloat16": "bf16"}[settings.dtype]
-    options = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": precision}
-    if settings.threads:
-        options["INFERENCE_NUM_THREADS"] = str(settings.threads)
-    compiled = openvino.Core().compile_model(network.file(folder, ".xml"), "CPU", options)
-    return lambda images: compiled([images])
-
-
-def load_litert(network: Network, folder: Path, settings: Settings) -> Call:
-    from ai_edge_litert.interpreter import Interpreter
-
-    threads = settings.threads or len(os.sched_getaffinity(0))
-    interpreter = Interpreter(str(network.file(folder, ".tflite")), num_threads=threads)
-    interpreter.allocate_tensors()
-    position = interpreter.get_input_details()[0]["index"]
-    answers = [detail["index"] for detail in interpreter.get_output_details()]
-
-    def call(images: np.ndarray) -> list[np.ndarray]:
-        interpreter.set_tensor(position, images)
-        interpreter.invoke()
-        return [interpreter.get_tensor(answer) for answer in answers]
-
-    return call
-
-
-RUNTIMES = {
-    "keras": load_keras,
-    "savedmodel": load_savedmodel,
-    "onnxruntime": load_onnxruntime,
-    "openvino": load_openvino,
-    "litert": load_litert,
-}
-
-
-def measure_times(settings: Settings, networks: list[Network], runtimes: list[str], folder: Path) -> dict[str, Any]:
-    """Seconds of every timed call of every (network, runtime), under "networks"; "sgemm", MACs per second."""
+def measure_times(settings: Settings, contenders: list[Contender], folder: Path) -> dict[Any, list[float]]:
+    """Seconds of every timed call of every contender, round by round, and of the product under "sgemm"."""
     set_up(settings)
     images = random_images(settings)
-    calls: dict[Any, Callable[[], Any]] = {}
-    for network in networks:
-        for runtime in runtimes:
-            calls[network, runtime] = partial(RUNTIMES[runtime](network, folder, settings), images)
-    size = 8192 if settings.device == "gpu" else 2048
-    calls["sgemm"] = sgemm(size)
+    calls: dict[Any, Callable[[], Any]] = {
+        contender: partial(load(contender, folder, settings), images) for contender in contenders
+    }
+    calls["sgemm"] = sgemm(SGEMM[settings.device])
     for answer in calls.values():
         for _ in range(WARM_UP):
             answer()
@@ -294,7 +238,7 @@ def measure_times(settings: Settings, networks: list[Network], runtimes: list[st
             start = time.perf_counter()
             answer()
             seconds[name].append(time.perf_counter() - start)
-    return {"sgemm": size**3 / median(seconds.pop("sgemm")), "networks": seconds}
+    return seconds
 
 
 def sgemm(size: int) -> Callable[[], Any]:
@@ -307,13 +251,12 @@ def sgemm(size: int) -> Callable[[], Any]:
     return lambda: product().numpy()
 
 
-def measure_memory(settings: Settings, network: Network, runtime: str, folder: Path) -> dict[str, float]:
-    """Peak memory in MiB of a process that loads `network` in `runtime` and calls it, and what it began with."""
+def measure_memory(settings: Settings, contender: Contender, folder: Path) -> dict[str, float]:
+    """Peak memory in MiB of a process that loads a contender and calls it, and what it began with."""
     images = random_images(settings)
-    if runtime not in PACKAGES:
-        set_up(settings)
+    set_up(settings)
     idle = peak_memory()
-    call = RUNTIMES[runtime](network, folder, settings)
+    call = load(contender, folder, settings)
     for _ in range(WARM_UP):
         call(images)
     return {"memory_mib": peak_memory(), "idle_memory_mib": idle}
@@ -325,43 +268,44 @@ def random_images(settings: Settings) -> np.ndarray:
 
 
 def row(
-    network: Network,
-    runtime: str,
+    contender: Contender,
     facts: dict[str, int],
-    seconds: list[float],
-    sgemm_rate: float,
+    seconds: dict[Any, list[float]],
     memory: dict[str, float],
     settings: Settings,
 ) -> dict[str, Any]:
     """The figures of one network in one runtime."""
-    p50, p95 = (float(np.percentile(seconds, q)) for q in (50, 95))
-    frames = settings.batch / p50
+    p50, p95 = (float(np.percentile(seconds[contender], q)) for q in (50, 95))
+    products = facts["macs"] * settings.batch / SGEMM[settings.device] ** 3
     return {
-        "network": str(network),
-        "runtime": runtime,
-        "fps": frames,
+        "network": str(contender[0]),
+        "runtime": contender[1],
+        "fps": settings.batch / p50,
         "p50_ms": 1000 * p50,
         "p95_ms": 1000 * p95,
         **facts,
-        "of_sgemm": facts["macs"] * frames / sgemm_rate,
+        "of_sgemm": median(s / (products * g) for s, g in zip(seconds[contender], seconds["sgemm"], strict=True)),
         **memory,
     }
 
 
-def ratios(seconds: dict, facts: dict, networks: list[Network], runtimes: list[str]) -> list[dict[str, Any]]:
-    """Ours against the hourglass: speed (median over rounds) and size of the weight file."""
-    *ours, hourglass = networks
+def ratios(
+    seconds: dict[Any, list[float]], facts: dict[Network, dict], contenders: list[Contender]
+) -> list[dict[str, Any]]:
+    """Ours against the hourglass, both in Keras: speed (median over rounds) and size of the weight file."""
+    in_keras = [network for network, runtime in contenders if runtime == "keras"]
+    if not in_keras:
+        return []
+    *ours, hourglass = in_keras
     return [
         {
             "network": str(network),
-            "runtime": runtime,
             "speed": median(
-                h / o for h, o in zip(seconds[hourglass, runtime], seconds[network, runtime], strict=True)
+                h / o for h, o in zip(seconds[hourglass, "keras"], seconds[network, "keras"], strict=True)
             ),
             "bytes": facts[network]["bytes"] / facts[hourglass]["bytes"],
         }
         for network in ours
-        for runtime in runtimes
     ]  # fmt: skip
 
 
@@ -376,7 +320,7 @@ def report(figures: dict[str, Any]) -> str:
             "p95, ms": row["p95_ms"],
             "M parameters": row["parameters"] / 1e6,
             "GMAC": row["macs"] / 1e9,
-            "% of sgemm": 100 * row["of_sgemm"],
+            "x sgemm": row["of_sgemm"],
             "peak memory, MiB": row["memory_mib"],
             "before loading": row["idle_memory_mib"],
         }
@@ -389,13 +333,15 @@ def report(figures: dict[str, Any]) -> str:
         f"sgemm {figures['sgemm_gmacs_per_second']:.1f} GMAC/s; MB: weight file, in 2^20 bytes as the paper's.",
         "",
         format_table(with_quoted(SPEED, ours), digits=2),
-        "",
-        f"Against the hourglass (paper: {paper['FPS'] / hourglass['FPS']:.2f} x its speed, "
-        f"{paper['MB'] / hourglass['MB']:.2f} x its size):",
     ]
+    if figures["ratios"]:
+        lines += [
+            "",
+            f"Against the hourglass (paper: {paper['FPS'] / hourglass['FPS']:.2f} x its speed, "
+            f"{paper['MB'] / hourglass['MB']:.2f} x its size):",
+        ]
     for ratio in figures["ratios"]:
-        speed, size = ratio["speed"], ratio["bytes"]
-        lines.append(f"{ratio['network']}, {ratio['runtime']}: {speed:.2f} x the speed, {size:.2f} x the size")
+        lines.append(f"{ratio['network']}: {ratio['speed']:.2f} x the speed, {ratio['bytes']:.2f} x the size")
     return "\n".join(lines)
 
 

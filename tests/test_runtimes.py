@@ -1,0 +1,170 @@
+"""Other runtimes behind a predictor: the network's own answers, or not used."""
+
+import json
+import logging
+
+import numpy as np
+import pytest
+from test_export import make_crops, make_model
+
+from pose_regression import runtimes
+from pose_regression.errors import PoseError
+from pose_regression.predictor import PosePredictor
+from pose_regression.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
+from pose_regression.skeleton import PA16J, Skeleton
+
+
+@pytest.fixture(scope="module")
+def model():
+    return make_model()
+
+
+@pytest.fixture(autouse=True)
+def cache(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    return tmp_path / "pose_regression" / "runtimes"
+
+
+@pytest.fixture
+def exports(monkeypatch, model):
+    """Exports without conversion, which answer as they should, but for what the attributes say, by format."""
+
+    class Exports:
+        error = dict.fromkeys(FORMATS.values(), 0.0)  # in pixels
+        delay = dict.fromkeys(FORMATS.values(), 0.0)  # seconds of a call
+        written: list[str] = []
+        called: list[str] = []
+
+    def write(network, directory, *, format, crops, skeleton, answer):
+        directory.mkdir(parents=True)
+        (directory / "model.json").write_text("{}")
+        exports.written.append(format)
+
+    def load(format, directory):
+        if not (directory / "model.json").is_file():
+            raise PoseError(f"{directory} holds no export")
+
+        def network(images):
+            exports.called.append(format)
+            return answer(model, images, error=exports.error[format] / 64)
+
+        return network
+
+    def answer(model, images, error=0.0):
+        joints = np.zeros((len(images), 16))
+        return {"pose": np.stack([joints + error, joints], -1), "probability": joints[..., None]}
+
+    def time_one_crop(candidates, crop):
+        return {name: exports.delay.get(FORMATS.get(name), 0.5) for name in candidates}
+
+    exports = Exports()
+    monkeypatch.setattr(runtimes, "export_model", write)
+    monkeypatch.setattr(runtimes, "load_runtime", load)
+    monkeypatch.setattr(runtimes, "answer_in_float32", answer)
+    monkeypatch.setattr(runtimes, "rendered_crops", lambda count, size: make_crops(count))
+    monkeypatch.setattr(runtimes, "_time_one_crop", time_one_crop)
+    monkeypatch.setattr(runtimes, "missing_packages", lambda runtime: [])
+    return exports
+
+
+@pytest.mark.parametrize("runtime", ["savedmodel", "litert"])  # test_export.py has every format
+def test_predictor_gives_the_same_pose_in_every_runtime(model, cache, runtime):
+    for package in PACKAGES[runtime]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    images = [np.rint((crop + 1) * 127.5).astype(np.uint8) for crop in make_crops(3, 96, 72)]
+    expected = PosePredictor(model).predict(images, flip=True)
+    predictor = PosePredictor(model, runtime=runtime, batch_size=4)
+    assert predictor.runtime == runtime
+    for pose, other in zip(predictor.predict(images, flip=True), expected, strict=True):
+        np.testing.assert_allclose(pose.pixels, other.pixels, atol=0.01)
+        np.testing.assert_allclose(pose.probability, other.probability, atol=1e-3)
+    assert np.abs(expected[0].pixels - expected[1].pixels).max() > 0.1  # the comparison sees something
+    (folder,) = cache.iterdir()
+    assert sorted(path.name for path in folder.iterdir()) == ["answers.npz", runtime]
+
+
+def test_an_export_is_written_once_for_the_same_weights_joints_and_arguments(model, cache, exports):
+    for _ in range(2):
+        open_runtime(model, PA16J, "litert")
+        open_runtime(model.with_outputs("all"), PA16J, "litert")
+    assert exports.written == ["litert"]
+    other = make_model()
+    other.trainable_weights[0].assign_add(np.full_like(other.trainable_weights[0], 1e-3))
+    open_runtime(other, PA16J, "litert")
+    open_runtime(model, Skeleton(tuple(f"joint_{i}" for i in range(16))), "litert")
+    open_runtime(make_model(alpha=0.9), PA16J, "litert")
+    assert exports.written == ["litert"] * 4 and len(list(cache.iterdir())) == 4
+
+
+def test_a_damaged_or_deviating_export_is_written_again(model, cache, exports):
+    open_runtime(model, PA16J, "litert")
+    (folder,) = cache.iterdir()
+    (folder / "litert" / "model.json").unlink()
+    open_runtime(model, PA16J, "litert")
+    (folder / "answers.npz").write_bytes(b"damaged")
+    open_runtime(model, PA16J, "litert")
+    assert exports.written == ["litert"] * 2
+    exports.error["litert"] = 0.02
+    with pytest.raises(PoseError, match=r"The runtime 'litert' deviates by 0\.02 pixels .* bound of 0\.01"):
+        open_runtime(model, PA16J, "litert")
+    assert exports.written == ["litert"] * 3
+
+
+def test_auto_takes_the_fastest_and_remembers_it(model, cache, exports, caplog):
+    exports.delay |= {"savedmodel": 0.03, "onnx": 0.02, "openvino": 0.01, "litert": 0.04}
+    with caplog.at_level(logging.INFO, "pose_regression"):
+        predictor = PosePredictor(model, runtime="auto")
+    assert predictor.runtime == "openvino"
+    assert "One crop: keras 500.0 ms, savedmodel 30.0 ms, onnxruntime 20.0 ms, openvino 10.0 ms" in caplog.text
+    exports.delay["onnx"] = 0.001
+    exports.called.clear()
+    assert fastest_runtime(model, PA16J)[0] == "openvino"
+    assert set(exports.called) == {"openvino"} and len(exports.written) == 4  # no other one was even loaded
+    (choice,) = cache.glob("*/auto.json")
+    content = json.loads(choice.read_text())
+    content["machine"]["cores"] = 99
+    choice.write_text(json.dumps(content))
+    assert fastest_runtime(model, PA16J)[0] == "onnxruntime"  # another machine: timed again
+    for damage in ("", "[]", '{"machine": 3}'):
+        choice.write_text(damage)
+        assert fastest_runtime(model, PA16J)[0] == "onnxruntime"
+
+
+def test_auto_leaves_out_what_deviates_and_looks_again_when_its_choice_does(model, exports, caplog):
+    exports.delay["onnx"] = -1.0
+    exports.error["onnx"] = 0.02
+    exports.delay["openvino"] = -0.5
+    with caplog.at_level(logging.INFO, "pose_regression"):
+        assert fastest_runtime(model, PA16J)[0] == "openvino"
+    assert "Left out onnxruntime: The runtime 'onnxruntime' deviates by 0.02 pixels" in caplog.text
+    exports.error = dict.fromkeys(FORMATS.values(), 5.0)
+    assert fastest_runtime(model, PA16J)[0] == "keras"
+
+
+def test_auto_is_keras_where_nothing_else_is_installed_or_can_be_kept(model, exports, monkeypatch, tmp_path, cache):
+    (tmp_path / "file").write_text("in the way")
+    with monkeypatch.context() as patch:
+        patch.setattr(runtimes, "missing_packages", lambda runtime: ["it"])
+        assert fastest_runtime(model, PA16J) == ("keras", model.predict_on_batch)
+    assert not cache.exists()
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
+    assert fastest_runtime(model, PA16J)[0] == "keras"
+    with pytest.raises(PoseError, match="could not be written"):
+        PosePredictor(model, runtime="litert")
+
+
+def test_the_shortest_of_several_calls_counts(monkeypatch):
+    clock = iter(np.cumsum([0, 5, 0, 2, 0, 3, 0, 9, 0, 4, 0, 1, 0, 7, 0, 6, 0, 8, 0, 2]).astype(float))
+    monkeypatch.setattr(runtimes.time, "perf_counter", lambda: next(clock))
+    seconds = runtimes._time_one_crop({"keras": lambda crop: None, "litert": lambda crop: None}, np.zeros(1))
+    assert seconds == {"keras": 3, "litert": 1}
+
+
+def test_wrong_runtime_and_missing_package_are_one_sentence(model, monkeypatch):
+    with pytest.raises(PoseError, match="runtime must be auto, keras, .*, litert. Received: runtime='torch'"):
+        PosePredictor(model, runtime="torch")
+    monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
+    with pytest.raises(
+        PoseError, match=r"'openvino' needs the package openvino: pip install 'pose-regression\[export\]'"
+    ):
+        PosePredictor(model, runtime="openvino")
