@@ -11,8 +11,8 @@ by number from 1; a pair whose names don't show a side is called after its left 
 
 `keypoints` are x, y, v with v 0 for not labelled, 1 for labelled but hidden and 2 for visible; both of the latter are
 trained and scored. The crop is the square about the centre of `bbox`, `BOX_MARGIN` times its longer side wide, exactly
-as `PosePredictor` cuts it. Positions are pixels of the picture file, and pictures that EXIF turns are left out: which
-way up their annotation is cannot be told.
+as `PosePredictor` cuts it. Positions are pixels of the picture file, pixel i covering [i, i+1), and are taken as they
+are. Pictures that EXIF turns are left out: which way up their annotation is cannot be told.
 
 Source of the format: cocodataset.org, "Data format".
 """
