@@ -162,7 +162,7 @@ def test_other_runtimes_answer_as_keras(runtime, tmp_path):
         (
             benchmark_speed,
             ("--runtime", "litert", "--dtype", "bfloat16"),
-            "--runtime litert computes in float32 or int8",
+            "litert computes in float32 or int8",
         ),
         (benchmark_speed, ("--runtime", "openvino", "--device", "gpu"), "--runtime openvino"),
         (benchmark_pipeline, ("--images", 0), "--images must be at least 1. Received: 0"),

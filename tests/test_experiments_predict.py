@@ -14,6 +14,7 @@ from PIL import Image
 
 from experiments import predict
 from experiments.command import run
+from pose_regression import runtimes
 from pose_regression.errors import PoseError
 from pose_regression.network import PoseRegressor
 from pose_regression.predictor import PosePredictor
@@ -210,6 +211,21 @@ def test_output_that_cannot_be_written_and_wrong_options(command, tmp_path, caps
     assert command("a.jpg", "--camera", "0") == 2
     assert command() == 2
     assert not (tmp_path / "poses").exists()
+
+
+def test_auto_says_which_runtime_it_took(command, tmp_path, monkeypatch, capsys):
+    write_photos(tmp_path, "a.jpg")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    monkeypatch.setattr(runtimes, "FORMATS", {"savedmodel": "savedmodel"})  # the others take their time
+    monkeypatch.setattr(
+        runtimes, "_time_one_crop", lambda candidates, crop: dict.fromkeys(candidates, 1.0) | {"savedmodel": 0.5}
+    )
+    assert command("a.jpg", "--runtime", "auto") == 0
+    assert "Runtime: savedmodel." in capsys.readouterr().out.splitlines()
+    assert command("a.jpg", "--runtime", "fast") == 2
+    assert "runtime must be auto, keras, savedmodel" in capsys.readouterr().err
+    assert command("--camera", "0", "--runtime", "auto") == 2
+    assert "--runtime is for files" in capsys.readouterr().err
 
 
 def test_interruption_keeps_what_is_done(command, tmp_path, monkeypatch):
