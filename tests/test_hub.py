@@ -3,8 +3,11 @@
 import hashlib
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -214,6 +217,21 @@ def test_shipped_weights_are_found_in_a_clone_and_in_an_installed_package(monkey
     installed.parent.mkdir(parents=True)
     shutil.copy(path, installed)
     assert hub.shipped_weights("small") == installed
+
+
+def test_shipped_weights_are_part_of_the_package(tmp_path):
+    clone, copy = Path(hub.__file__).parents[1], tmp_path / "clone"
+    if not (clone / "setup.py").is_file():
+        pytest.skip("the package is installed, and there is no clone to build it from")
+    shutil.copytree(clone / "weights", copy / "weights")
+    (copy / "pose_regression").mkdir()
+    for name in ("setup.py", "pose_regression/__init__.py"):
+        shutil.copy(clone / name, copy / name)
+    command = [sys.executable, "setup.py", "-q", "build_py", "--build-lib", str(tmp_path / "built")]
+    result = subprocess.run(command, cwd=copy, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
+    built = tmp_path / "built" / "pose_regression" / "shipped_weights" / "small.weights.h5"
+    assert built.read_bytes() == hub.shipped_weights("small").read_bytes()
 
 
 def test_shipped_weights_have_the_listed_checksums():
