@@ -358,8 +358,8 @@ def _legend(figure: Figure, skeleton: Skeleton) -> None:
         for name in middle + pairs
     ]
     figure.legend(
-        handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2), fontsize=FONT - 1, frameon=False,
-        handletextpad=0.1, columnspacing=0.7, borderpad=0,
+        handles=handles, loc="outside lower center", ncols=-(-len(handles) // 2), fontsize=FONT - 1.4, frameon=False,
+        handletextpad=0, columnspacing=0.45, borderpad=0,
     )  # fmt: skip
 
 
