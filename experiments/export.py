@@ -46,13 +46,13 @@ def main() -> None:
         raise PoseError("ONNX in int8 is calibrated on photographs of people: --images DIR is needed.")
 
     from pose_regression.data import lsp
-    from pose_regression.export import BOUNDS, export_model, load_runtime
+    from pose_regression.export import BOUNDS, export_model, load_runtime, rendered_crops
     from pose_regression.weights import load_model
 
     people = lsp.load(options.lsp, "test") if options.lsp else []
     model, skeleton = load_model(options.weights)
     size = model.input_shape[1]
-    crops = photographs(options.images, options.crops, size) if options.images else rendered(options.crops, size)
+    crops = photographs(options.images, options.crops, size) if options.images else rendered_crops(options.crops, size)
     deviation = export_model(
         model, options.output, format=options.format, dtype=options.dtype, crops=crops, skeleton=skeleton,
         force=options.force,
@@ -105,21 +105,6 @@ def photographs(directory: Path, count: int, size: int) -> np.ndarray:
             raise PoseError(f"{path} cannot be read as an image.") from error
     dataset = evaluation_dataset(paths, np.stack(affines), size=size, batch_size=8)
     return np.concatenate([batch.numpy() for batch in dataset])
-
-
-def rendered(count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3) in [-1, 1]: pictures of the synthetic data set."""
-    from pose_regression.data.pipeline import crop_pixels, normalize
-    from pose_regression.data.synthetic import render
-    from pose_regression.geometry import crop_affine
-
-    crops = []
-    for seed in range(count):
-        pixels, _ = render(seed)
-        height, width, _ = pixels.shape
-        affine = crop_affine(np.array([width, height]) / 2, max(width, height)).astype(np.float32)
-        crops.append(normalize(crop_pixels(pixels, affine, size)).numpy())
-    return np.stack(crops)
 
 
 if __name__ == "__main__":

@@ -88,12 +88,13 @@ def _predict_windows(model, samples, batch_size, flip, crops, skeleton, callback
     """Every block's answers in the samples' own windows, over zooms and mirror images."""
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
+    images, size = [sample.image for sample in samples], model.input_shape[2]
     views = [(zoom, mirrored) for zoom in window_zooms(crops) for mirrored in ((False, True) if flip else (False,))]
     pixels, probability = [], []
     for zoom, mirrored in views:
         affine = crop_affine(center, side * zoom, flip=mirrored)
-        images = evaluation_dataset([sample.image for sample in samples], affine, size=model.input_shape[2], batch_size=batch_size)
-        output = model.predict(images, verbose=0, callbacks=list(callbacks))
+        batches = evaluation_dataset(images, affine, size=size, batch_size=batch_size)
+        output = model.predict(batches, verbose=0, callbacks=list(callbacks))
         pose, visible = output["pose"], output["probability"][..., 0]
         if pose.ndim == 3:
             pose, visible = pose[:, None], visible[:, None]

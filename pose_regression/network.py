@@ -141,8 +141,8 @@ def prediction_blocks(
 def stem(input_shape: tuple[int, int, int], width: int, policy) -> keras.Model:
     """Entry flow, "partially based on Inception-v4": (H, W, 3) -> (H/8, W/8, width).
 
-    The channel counts are those of width 576, scaled with `width` and rounded to multiples of 16, as CPU and GPU kernels want
-    them: width 192 trains 1.5 times slower with 8, 8, 24, ... channels than with 16, 16, 16, ...
+    The channel counts are those of width 576, scaled with `width` and rounded to multiples of 16, as matrix units want
+    them: with counts such as 8 and 24, a network of width 192 takes twice as long to train.
     """
     conv, separable_residual = _conv_bn(policy), _separable_residual(policy)
 

@@ -7,6 +7,7 @@ from PIL import Image
 
 from experiments import export
 from pose_regression.errors import PoseError
+from pose_regression.export import rendered_crops
 from pose_regression.network import PoseRegressor
 from pose_regression.weights import save_weights
 
@@ -59,7 +60,7 @@ def test_crops_are_whole_photographs_spread_over_the_folder(photos):
 
 
 def test_rendered_crops_differ_and_fill_the_range():
-    crops = export.rendered(2, 32)
+    crops = rendered_crops(2, 32)
     assert crops.shape == (2, 32, 32, 3)
     assert crops.min() == -1 and crops.max() <= 1
     assert np.abs(crops[0] - crops[1]).max() > 0.5
