@@ -12,13 +12,7 @@ setup(
     package_data={"pose_regression.shipped_weights": ["*.weights.h5", "SHA256", "README.md"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
-        "keras>=3.15",
-        "tensorflow>=2.20",
-        "numpy>=1.26",
-        "scipy>=1.13",
-        "h5py>=3.11",
-        "pillow>=11",
-        "matplotlib>=3.9",
+        "keras>=3.15", "tensorflow>=2.20", "numpy>=1.26", "scipy>=1.13", "h5py>=3.11", "pillow>=11", "matplotlib>=3.9",
         "tensorboard>=2.20",
     ],
     extras_require={
@@ -28,4 +22,4 @@ setup(
         "test": ["pytest>=8", "jax>=0.5", "nbclient>=0.10", "ipykernel>=6.29"],
         "dev": ["ruff>=0.9", "mypy>=1.14", "pre-commit>=4", "playwright>=1.50"],
     },
-)
+)  # fmt: skip
