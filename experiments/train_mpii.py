@@ -1,7 +1,7 @@
 """Train on MPII, as section 4.1 of the paper, or on the synthetic set that needs no download.
 
     python -m experiments.train_mpii --data datasets/mpii --output runs/mpii
-    python -m experiments.train_mpii --data synthetic --recipe quick --epochs 13 --blocks 2 --width 192 \\
+    python -m experiments.train_mpii --data synthetic --recipe quick --epochs 16 --blocks 1 --width 192 \\
         --input-size 128 --learning-rate 2e-3 --rotation 10 --zoom 0.9 1.1
 
 The first is the paper's training: K = 8, 256x256, 120 epochs of RMSprop at batch 16, PCKh@0.5 on the validation
