@@ -63,9 +63,9 @@ def _run(directory: Path, *, seed: int | None = None) -> Path:
     if seed is not None:
         keras.utils.set_random_seed(seed)
         model = PoseRegressor((32, 32, 3), num_blocks=2, width=18)
-        for k in (1, 2):  # Peaks all over the crop: an untrained network otherwise points to its middle.
+        for k in (1, 2):  # An untrained network points every joint to the middle of the crop.
             layer = model.get_layer(f"block_b_{k}").get_layer("heatmaps")
-            layer.set_weights([300 * layer.get_weights()[0]])
+            layer.set_weights([3 * layer.get_weights()[0]])
         save_weights(model, directory / "best.weights.h5")
     return directory
 
@@ -95,6 +95,7 @@ def test_page_holds_the_scores_of_every_run_and_block_and_loads_nothing(tmp_path
     model, skeleton = evaluate.load_network(runs[1] / "best.weights.h5", PA16J)
     pixels = predict_blocks(model, people, skeleton=skeleton).pixels
     totals = [score_mpii(people, pixels[:, k])["Total"] for k in range(2)]
+    assert 0 < totals[1] < totals[0], "or the columns could not be told apart"
     first, second = (r for r in document.rows if r[0] in ("first", "second") and len(r) == 11)
     assert second[1] == f"{model.count_params():,}"
     assert second[9] == f"{totals[1]:.1f}" and first[1:] != second[1:]
