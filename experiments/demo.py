@@ -4,7 +4,7 @@
     python -m experiments.demo --weights runs/synthetic/best.weights.h5 --port 8000 --max-upload-mb 5
 
 Cost: seconds to start, then a fraction of a second for each box on a CPU. Open the address that it prints; Ctrl-C ends
-it. Needs Gradio: pip install 'pose-regression[demo]'.
+it. Needs Gradio: pip install -e '.[demo]'.
 
 Only this machine can reach the page, and the page fetches nothing from elsewhere. --host 0.0.0.0 opens it to the
 network, without a password: then each address may ask 30 times a minute. Photographs are kept in no file or log.
@@ -398,7 +398,7 @@ def require_gradio() -> None:
     try:
         import gradio  # noqa: F401
     except ImportError as error:
-        raise PoseError("The page needs Gradio; install it with: pip install 'pose-regression[demo]'") from error
+        raise PoseError("The page needs Gradio; install it with: pip install -e '.[demo]'") from error
 
 
 def page(answer: Callable[[Any, str], list[Any]], *, max_bytes: int) -> Any:

@@ -5,7 +5,7 @@
         --images datasets/lsp/images --output exports/mpii_int8
 
 savedmodel: float32, bfloat16; onnx: float32, int8; litert: float32, int8; openvino: float32, bfloat16. All but the
-first need `pip install 'pose-regression[export]'`; docs/export.md says how to use the results.
+first need `pip install -e '.[export]'`; docs/export.md says how to use the results.
 
 The written model is loaded again in its runtime and compared with the network on crops of `--images` (each whole
 image as one person) or, without, of rendered people. Printed are the largest deviations over all crops and joints;

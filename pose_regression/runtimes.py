@@ -86,7 +86,9 @@ def open_runtime(model: PoseRegressor, skeleton: Skeleton, runtime: str) -> Runt
     if runtime not in FORMATS:
         raise PoseError(f"runtime must be auto, {', '.join(RUNTIMES)}. Received: runtime={runtime!r}")
     for package in missing_packages(runtime):
-        raise PoseError(f"The runtime {runtime!r} needs the package {package}: pip install 'pose-regression[export]'.")
+        raise PoseError(
+            f"The runtime {runtime!r} needs the package {package}: in a clone of the project, pip install -e '.[export]'."
+        )
     folder = _folder(model, skeleton)
     return _open_export(model, skeleton, runtime, folder, _kept(model, folder))
 
