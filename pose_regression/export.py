@@ -578,7 +578,7 @@ def _package(name: str, format: str) -> ModuleType:
         return importlib.import_module(name)
     except ImportError as error:
         raise PoseError(
-            f"{format} needs the package {name.split('.')[0]}: in a clone of the project, pip install -e '.[export]'."
+            f"{format} needs the package {name.split('.')[0]}: in the project's clone, pip install -e '.[export]'."
         ) from error
 
 

@@ -87,7 +87,7 @@ def open_runtime(model: PoseRegressor, skeleton: Skeleton, runtime: str) -> Runt
         raise PoseError(f"runtime must be auto, {', '.join(RUNTIMES)}. Received: runtime={runtime!r}")
     for package in missing_packages(runtime):
         raise PoseError(
-            f"The runtime {runtime!r} needs the package {package}: in a clone of the project, pip install -e '.[export]'."
+            f"The runtime {runtime!r} needs the package {package}: in the project's clone, pip install -e '.[export]'."
         )
     folder = _folder(model, skeleton)
     return _open_export(model, skeleton, runtime, folder, _kept(model, folder))

@@ -349,7 +349,7 @@ def test_a_port_in_use_is_named():
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
     monkeypatch.setitem(sys.modules, "gradio", None)
-    with pytest.raises(PoseError, match=r"pip install 'pose-regression\[demo\]'"):
+    with pytest.raises(PoseError, match=r"pip install -e '\.\[demo\]'"):
         demo.require_gradio()
 
 

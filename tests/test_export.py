@@ -332,5 +332,7 @@ def test_missing_package_is_named(saved, tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "onnxruntime", None)
     description = json.loads((saved / "model.json").read_text()) | {"format": "onnx"}
     (tmp_path / "model.json").write_text(json.dumps(description))
-    with pytest.raises(PoseError, match=r"onnx needs the package onnxruntime: pip install 'pose-regression\[export\]'"):
+    with pytest.raises(
+        PoseError, match=r"onnx needs the package onnxruntime: in the project's clone, pip install -e '\.\[export\]'"
+    ):
         load_runtime("onnx", tmp_path)

@@ -165,6 +165,6 @@ def test_wrong_runtime_and_missing_package_are_one_sentence(model, monkeypatch):
         PosePredictor(model, runtime="torch")
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
     with pytest.raises(
-        PoseError, match=r"'openvino' needs the package openvino: pip install 'pose-regression\[export\]'"
+        PoseError, match=r"'openvino' needs the package openvino: in the project's clone, pip install -e '\.\[export\]'"
     ):
         PosePredictor(model, runtime="openvino")
