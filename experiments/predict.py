@@ -45,7 +45,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from experiments.command import run
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
     from pose_regression.predictor import Pose, PosePredictor
@@ -188,12 +188,7 @@ def read_boxes(path: Path, pictures: Sequence[Path], *, min_score: float) -> Box
     Raises:
         PoseError: no such file, not detections in COCO's format, or those of other pictures.
     """
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{path} is not JSON: {error}.") from error
+    content = read_json(path)
     names: dict[str, str] = {}
     if isinstance(content, dict):
         images = content.get("images")

@@ -118,8 +118,8 @@ def score_pck(samples: Sequence["Sample"], pixels: np.ndarray, skeleton: Skeleto
         pixels: (N, J, 2) predictions in image pixels; NaN is a miss.
         skeleton: the J joints.
     """
+    from pose_regression.geometry import BOX_MARGIN
     from pose_regression.metrics import joint_rates, pck_curve
-    from pose_regression.predictor import BOX_MARGIN
 
     length = np.array([sample.side for sample in samples]) / BOX_MARGIN
     present = np.stack([sample.present for sample in samples])

@@ -1,9 +1,11 @@
-"""Files that are whole or absent: written to a temporary name, fsynced, renamed."""
+"""Files that are whole or absent: written to a temporary name, fsynced, renamed; and JSON that may be anything."""
 
+import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
 from pose_regression.errors import PoseError
 
@@ -29,6 +31,20 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file from anywhere.
+
+    Raises:
+        PoseError: the file cannot be read, is not JSON, or is nested too deeply.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
+    except (ValueError, RecursionError) as error:
+        raise PoseError(f"{path} is not JSON: {error}.") from error
 
 
 def _fsync(path: Path) -> None:

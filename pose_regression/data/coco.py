@@ -17,7 +17,6 @@ are. Pictures that EXIF turns are left out: which way up their annotation is can
 Source of the format: cocodataset.org, "Data format".
 """
 
-import json
 import re
 import reprlib
 from collections import Counter
@@ -31,7 +30,8 @@ from PIL import Image
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.predictor import BOX_MARGIN
+from pose_regression.files import read_json
+from pose_regression.geometry import BOX_MARGIN
 from pose_regression.skeleton import Skeleton
 
 __all__ = ["Annotated", "load", "skeleton_of"]
@@ -220,12 +220,7 @@ def _common_skeleton(categories: Mapping[int | str, tuple[str, dict]], path: Pat
 
 
 def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = json.loads(path.read_bytes())
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, RecursionError) as error:
-        raise PoseError(f"{path} is not JSON: {error}.") from error
+    content = read_json(path)
     if not isinstance(content, dict):
         raise PoseError(f"{path} is no COCO annotation: expected an object. Received: {_SHORT.repr(content)}")
     return content

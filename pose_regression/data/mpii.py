@@ -146,11 +146,11 @@ def read_release(path: str | Path, images: str | Path = ".") -> dict[str, list[S
             separated = {int(number) - 1 for number in single_person[i].ravel()}
             # An image without people has an empty matrix in place of the struct array.
             for person, rect in enumerate(rects.ravel() if rects.dtype.names else ()):
+                if split == "test" and person not in separated:
+                    continue
                 pose = _release_pose(rect)
-                if split == "test":
-                    if person not in separated:
-                        continue
-                    pose = np.full((len(skeleton.MPII), 2), np.nan) if pose is None else pose
+                if pose is None and split == "test":
+                    pose = np.full((len(skeleton.MPII), 2), np.nan)
                 if pose is not None:
                     head = [_number(rect, corner) for corner in ("x1", "y1", "x2", "y2")]
                     objpos = _field(rect, "objpos")
