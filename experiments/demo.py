@@ -13,14 +13,10 @@ network, without a password: then each address may ask 30 times a minute. Photog
 import argparse
 import base64
 import io
-import ipaddress
 import json
 import os
-import socket
 import sys
-import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
 from html import escape
@@ -32,6 +28,16 @@ from PIL import Image
 
 from experiments.command import run
 from experiments.predict import Found, write_json
+from experiments.web import (
+    PER_MINUTE,
+    WAITING,
+    RateLimit,
+    as_file,
+    check_address,
+    is_local,
+    refused_length,
+    upload_limit,
+)
 from pose_regression.errors import PoseError
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
@@ -42,12 +48,6 @@ VIEW = 1000
 
 CELL = 150
 """Side, in pixels, of one map."""
-
-ANSWERS_PER_MINUTE = 30
-"""For each address, where others than this machine can reach the page."""
-
-WAITING = 16
-"""Requests that wait for their turn, one being worked on; more are sent away."""
 
 CONTENT_POLICY = (
     # Gradio's page builds its scripts and styles as it runs; it may fetch them, and all else, from this server alone.
@@ -84,19 +84,13 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=7860, help="default: 7860")
     parser.add_argument("--max-upload-mb", type=float, default=20, metavar="N", help="size of a file (default: 20)")
     options = parser.parse_args()
-    check_address(options.host, options.port)
-    if not 0 < options.max_upload_mb <= 1000:
-        raise PoseError(f"--max-upload-mb must be over 0 and at most 1000. Received: {options.max_upload_mb:g}")
+    check_address(options.host, options.port, server="The page")
+    max_bytes = upload_limit(options.max_upload_mb)
     require_gradio()
 
     from pose_regression.predictor import PosePredictor
 
-    blocks = serve(
-        PosePredictor(options.weights),
-        host=options.host,
-        port=options.port,
-        max_bytes=round(options.max_upload_mb * 1e6),
-    )
+    blocks = serve(PosePredictor(options.weights), host=options.host, port=options.port, max_bytes=max_bytes)
     if not is_local(options.host):
         print(f"Whoever can reach {options.host}:{options.port} can use the page: it has no password.", file=sys.stderr)
     print(f"http://{options.host}:{options.port}  (Ctrl-C ends it)")
@@ -124,18 +118,13 @@ def find(predictor: "PosePredictor", name: str, content: bytes, box: Any = None)
     from pose_regression.predictor import load_upright
     from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
 
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / "photograph"  # a file, so that it goes the way of every other prediction
-        path.write_bytes(content)
-        try:
-            pose, seen = predictor.inspect(path, box)
-            photograph = load_upright(path)
-        except PoseError as error:
-            raise PoseError(str(error).replace(str(path), name)) from None
+    with as_file(content, name) as path:
+        pose, seen = predictor.inspect(path, box)
+        photograph = load_upright(path)
         found = Found()
         found.add(name, photograph, [pose])
-        write_json(Path(folder) / "poses.json", found, pose.skeleton)
-        coco = (Path(folder) / "poses.json").read_bytes()
+        write_json(path.with_name("poses.json"), found, pose.skeleton)
+        coco = path.with_name("poses.json").read_bytes()
 
     height, width = photograph.shape[:2]
     ratio = VIEW / max(width, height)
@@ -443,32 +432,6 @@ def page(answer: Callable[[Any, str], list[Any]], *, max_bytes: int) -> Any:
 # ---------------------------------------------------------------------------------------------------------- the server
 
 
-class RateLimit:
-    """No more than `count` requests from one client in `seconds`."""
-
-    def __init__(self, count: int, *, seconds: float):
-        self.count, self.seconds = count, seconds
-        self.times: dict[str, deque[float]] = {}
-
-    def check(self, client: str, now: float) -> None:
-        """Count a request; `now` in seconds, of any clock that does not go back. `PoseError` if it is one too many."""
-        # Forgetting everybody's old requests keeps the memory within what arrives in one span.
-        for name in list(self.times):
-            times = self.times[name]
-            while times and times[0] <= now - self.seconds:
-                times.popleft()
-            if not times:
-                del self.times[name]
-        times = self.times.setdefault(client, deque())
-        if len(times) >= self.count:
-            wait = times[0] + self.seconds - now
-            raise PoseError(
-                f"More than {self.count} requests in {self.seconds:g} seconds came from your address; "
-                f"try again in {wait:.0f} seconds."
-            )
-        times.append(now)
-
-
 class Guard:
     """ASGI middleware: refuses large bodies unread and routes for files, and keeps the page's browser at home."""
 
@@ -507,33 +470,7 @@ def refused(method: str, path: str, headers: dict[bytes, bytes], *, max_body: in
         return 404, "This page has no such address."
     if method in ("GET", "HEAD", "OPTIONS"):
         return None
-    length = headers.get(b"content-length", b"")
-    if not length.isdigit():  # a body in chunks says no length; browsers send none
-        return 411, "A request with a body must say its length."
-    if int(length) > max_body:
-        return 413, f"The request has {int(length)} bytes, more than {max_body}."
-    return None
-
-
-def is_local(host: str) -> bool:
-    """Whether only this machine can reach a server that listens at `host`."""
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
-
-
-def check_address(host: str, port: int) -> None:
-    """`PoseError` if nothing can listen there."""
-    if not 1 <= port <= 65535:
-        raise PoseError(f"--port must be in 1 to 65535. Received: {port}")
-    try:
-        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
-        with socket.socket(family, socket.SOCK_STREAM) as trial:
-            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            trial.bind(address)
-    except OSError as error:
-        raise PoseError(f"The page cannot listen at {host}:{port}: {error.strerror}.") from error
+    return refused_length(headers.get(b"content-length", b"").decode("latin-1"), max_body=max_body)
 
 
 def serve(predictor: "PosePredictor", *, host: str, port: int, max_bytes: int) -> Any:
@@ -551,7 +488,7 @@ def serve(predictor: "PosePredictor", *, host: str, port: int, max_bytes: int) -
     import gradio as gr
     from starlette.middleware import Middleware
 
-    limit = None if is_local(host) else RateLimit(ANSWERS_PER_MINUTE, seconds=60)
+    limit = None if is_local(host) else RateLimit(PER_MINUTE, seconds=60)
 
     def answer(photo: Any, client: str) -> list[Any]:
         if limit is not None:

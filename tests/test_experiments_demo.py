@@ -244,20 +244,6 @@ def test_the_link_holds_the_json(predictor, photograph):
 # ---------------------------------------------------------------------------------------------------------- the server
 
 
-def test_a_client_that_asks_too_often_waits_and_others_do_not():
-    limit = demo.RateLimit(2, seconds=10)
-    limit.check("a", 100.0)
-    limit.check("a", 104.0)
-    with pytest.raises(PoseError, match="More than 2 requests in 10 seconds .* try again in 5 seconds"):
-        limit.check("a", 105.0)
-    limit.check("b", 105.0)
-    limit.check("a", 110.0)
-    with pytest.raises(PoseError):
-        limit.check("a", 111.0)
-    limit.check("c", 200.0)
-    assert set(limit.times) == {"c"}
-
-
 @pytest.mark.parametrize(
     ("method", "path", "headers", "status"),
     [
@@ -291,18 +277,10 @@ def test_a_large_body_is_refused_unread():
     assert json.loads(messages[1]["body"]) == {"detail": "The request has 101 bytes, more than 100."}
 
 
-@pytest.mark.parametrize(
-    ("host", "local"),
-    [("127.0.0.1", True), ("127.1.2.3", True), ("::1", True), ("localhost", True), ("0.0.0.0", False), ("pc", False)],
-)
-def test_local_addresses(host, local):
-    assert demo.is_local(host) is local
-
-
 def test_the_limit_is_for_addresses_that_others_reach(predictor, photograph, monkeypatch):
     """Only the answering function is asked, without a server."""
     gradio = pytest.importorskip("gradio", reason="Gradio is not installed")
-    monkeypatch.setattr(demo, "ANSWERS_PER_MINUTE", 1)
+    monkeypatch.setattr(demo, "PER_MINUTE", 1)
     monkeypatch.setattr(gradio.Blocks, "launch", lambda *_, **__: None)
     for host, limited in (("127.0.0.1", False), ("0.0.0.0", True)):
         answers: list[Any] = []
@@ -336,15 +314,6 @@ def test_wrong_arguments_end_with_one_sentence(monkeypatch, capsys, arguments, s
         run(demo.main)
     assert end.value.code == 2
     assert capsys.readouterr().err.startswith(f"error: {sentence}")
-
-
-def test_a_port_in_use_is_named():
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        taken.listen()
-        number = taken.getsockname()[1]
-        with pytest.raises(PoseError, match=f"^The page cannot listen at 127.0.0.1:{number}: "):
-            demo.check_address("127.0.0.1", number)
 
 
 def test_without_gradio_the_extra_is_named(monkeypatch):
