@@ -479,6 +479,8 @@ def _opened(path: str | os.PathLike[str], name: str) -> Iterator[Image.Image]:
             raise PoseError(f"{name} is empty.")
         with Image.open(path) as picture:
             _check_size(picture, name)
+            if picture.format == "EPS":  # PIL would have Ghostscript run it
+                raise PoseError(f"{name} is PostScript, a program and no picture.")
             yield picture
     except PoseError:
         raise
