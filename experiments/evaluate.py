@@ -17,6 +17,9 @@ their mirror images; without the test annotation this writes the submission and 
 and the predictions in pixels of the original images: `predictions.json`, and `.h5` and `.mat` as the benchmarks' own
 tools read them; for MPII test also `pred_keypoints_mpii.mat`, the official submission.
 
+Several processes or machines share the work with `--shard 1/4` ... `4/4`: each scores its part, `experiments.merge`
+puts their predictions together, and `--predictions` scores the whole.
+
 Cost: the network's time; 1,000 people and a small network at 128 px take about 20 s on two CPU cores, a forward pass
 per crop and mirror image.
 """
@@ -35,6 +38,7 @@ from typing import Any
 import numpy as np
 
 from experiments.command import run
+from experiments.sharding import shard
 from pose_regression import evaluation, metrics, paper
 from pose_regression.data import lsp, mpii
 from pose_regression.data.pipeline import evaluation_dataset
@@ -87,6 +91,8 @@ def main() -> None:
     options = parse()
     benchmark = BENCHMARKS[options.benchmark]
     samples = load(options.benchmark, options.data, options.split, options.annotation)
+    if options.shard:
+        samples, _ = shard(samples, options.shard, option="--shard")
     if not annotated(samples) and not options.output:
         raise PoseError(f"{options.data} has no annotation of MPII test to score with; give --output to predict.")
     if options.predictions:
@@ -132,7 +138,7 @@ def main() -> None:
         release = None
         if options.benchmark == "mpii" and options.split == "test":
             release = options.annotation or mpii.find_release(options.data)
-        save(options.output, result, predictions, release)
+        save(options.output, result, predictions, None if options.shard else release)
         print(f"\nWritten to {options.output}: {', '.join(sorted(p.name for p in options.output.iterdir()))}")
     if options.sheet:
         errors = mean_errors(distances)
@@ -156,6 +162,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--crops", type=int, metavar="N", help="average N window sizes (default: 1; mpii test: 3)")
     parser.add_argument("--refine", type=int, default=0, metavar="N", help="re-centre on the prediction N times")
     parser.add_argument("--inside-only", action="store_true", help="mpii: drop joints outside the crop, as the authors")
+    parser.add_argument("--shard", metavar="I/N", help="predict the Ith of every N people, for experiments.merge")
     parser.add_argument("--output", type=Path, metavar="DIR", help="keep scores and predictions here")
     parser.add_argument("--force", action="store_true", help="replace what an earlier evaluation left in --output")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw 48 people, from the best to the worst")
@@ -170,6 +177,8 @@ def parse() -> argparse.Namespace:
         raise PoseError("--inside-only and --annotation are for --benchmark mpii; LSP's protocol has neither.")
     if options.predictions and (options.flip is not None or options.crops is not None or options.refine):
         raise PoseError("--flip, --crops and --refine say how to predict with --weights; --predictions is predicted.")
+    if options.shard and (options.predictions or not options.output):
+        raise PoseError("--shard divides the work of --weights, and needs --output for its part.")
     if options.worst and not options.sheet:
         raise PoseError("--worst chooses the people on --sheet, which is not given.")
     test = options.benchmark == "mpii" and options.split == "test"

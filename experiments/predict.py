@@ -19,6 +19,9 @@ Without --boxes each whole picture is taken as one person. --boxes takes what pe
 "annotations". A box belongs to the picture of that file name, or whose name without its suffix is the image_id; the
 frames of a video are called "dance.mp4#000000" and so on. Boxes and poses are in pixels of the upright picture.
 
+Several processes or machines share the inputs with --shard 1/4 ... 4/4, each with an --output of its own;
+`experiments.merge` puts their poses.json together.
+
 A file that can't be read is reported and skipped, and the command then ends with 1; it ends with 2 and one sentence if
 nothing can be done at all.
 """
@@ -44,6 +47,7 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from experiments.command import run
+from experiments.sharding import shard
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 
@@ -89,6 +93,7 @@ def main() -> int:
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
     parser.add_argument("--runtime", default="keras", metavar="NAME", help="auto, or what computes (default: keras)")
+    parser.add_argument("--shard", metavar="I/N", help="take the Ith of every N inputs, for experiments.merge")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image; twice the time")
     parser.add_argument("--crops", type=int, default=1, metavar="N", help="average N windows; N times the time")
@@ -103,6 +108,9 @@ def main() -> int:
 
     paths = find_inputs(options.inputs)
     overlays = overlay_paths(paths, options.output / "overlays")
+    work = list(zip(paths, overlays, strict=True))
+    if options.shard:
+        work, _ = shard(work, options.shard, option="--shard")
     boxes = None if options.boxes is None else read_boxes(options.boxes, paths, min_score=options.min_score)
 
     from pose_regression.predictor import PosePredictor
@@ -115,15 +123,15 @@ def main() -> int:
     if options.camera is not None:
         show_camera(predictor, options.camera)
         return 0
-    found, progress = Found(), Progress(len(paths))
+    found, progress = Found(), Progress(len(work))
     interrupted = False
     try:
         stream = partial(predictor.stream, flip=options.flip, crops=options.crops)
-        predict_files(stream, list(zip(paths, overlays, strict=True)), boxes, found=found, progress=progress)
+        predict_files(stream, work, boxes, found=found, progress=progress)
     except KeyboardInterrupt:  # what is done already is not lost
         interrupted = True
     progress.clear()
-    if len(paths) == 1 and found.broken and not found.pictures:
+    if len(work) == 1 and found.broken and not found.pictures:
         raise PoseError(found.broken[0])
     write_json(options.output / "poses.json", found, predictor.skeleton)
     write_csv(options.output / "poses.csv", found, predictor.skeleton)

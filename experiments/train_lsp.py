@@ -13,10 +13,9 @@ those, `left_out.json`, in place of the score on LSP test; `--corrections` train
 """
 
 import argparse
-from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from experiments.sharding import shard
 from experiments.training_run import add_options, main_of, run_training
 
 FINE_TUNING = {"epochs": 70, "learning_rate": 2e-5}
@@ -60,7 +59,7 @@ def main() -> None:
     if options.corrections:
         extended = corrections.without(extended, options.corrections)
     if options.fold:
-        extended, left_out = split(extended, options.fold)
+        left_out, extended = shard(extended, options.fold, option="--fold")
     training = training + extended
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(
@@ -80,17 +79,6 @@ def main() -> None:
     scores = score_lsp(test, predict(model, test).pixels)
     print("\nLSP test, PCK@0.2, person-centric, single crop\n")
     print(format_table([("best.weights.h5", scores)]))
-
-
-def split(samples: Sequence, fold: str) -> tuple[list[Any], list[Any]]:
-    """The samples to train on and those of a fold "I/N", the Ith of every N."""
-    from pose_regression.errors import PoseError
-
-    number, _, folds = fold.partition("/")
-    if not (number.isdecimal() and folds.isdecimal() and 1 <= int(number) <= int(folds) and int(folds) > 1):
-        raise PoseError(f"--fold must be I/N with 1 <= I <= N and N > 1, such as 1/3. Received: {fold}")
-    first, step = int(number) - 1, int(folds)
-    return [s for i, s in enumerate(samples) if i % step != first], list(samples[first::step])
 
 
 if __name__ == "__main__":

@@ -30,6 +30,10 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     machine.add_argument(
         "--devices", type=int, default=1, metavar="N", help="GPUs of this host to train on (CPU: virtual)"
     )
+    machine.add_argument(
+        "--hosts", metavar="HOST:PORT,HOST,...", help="all machines of this training, with KERAS_BACKEND=jax"
+    )
+    machine.add_argument("--host-index", type=int, default=0, metavar="N", help="which of --hosts this is, from 0")
     machine.add_argument("--deterministic", action="store_true", help="bit-for-bit repeatable; a third slower")
     machine.add_argument("--gpu-memory", type=int, metavar="MB", help="use no more of the GPU (a Tesla K20 has 5120)")
 
@@ -40,6 +44,7 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     how.add_argument("--learning-rate", type=float)
     how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
     how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
+    how.add_argument("--map-weight", type=float, metavar="WEIGHT", help="of the part maps' own loss; not in the paper")
     how.add_argument("--rotation", type=float, metavar="DEGREES", help="largest rotation in augmentation")
     how.add_argument("--zoom", type=float, nargs=2, metavar="FACTOR", help="range of the window's side in augmentation")
     how.add_argument("--translation", type=float, metavar="FRACTION", help="largest shift in augmentation")
@@ -56,7 +61,7 @@ def recipe_of(options: argparse.Namespace):
     """The recipe named by `--recipe` with the other options' changes."""
     from pose_regression.training import RECIPES
 
-    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer")
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "map_weight")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("epochs", "batch_size", "learning_rate"):
         if given.get(name, 1) <= 0:
@@ -70,10 +75,18 @@ def recipe_of(options: argparse.Namespace):
 
 
 def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
-    """Devices, memory, determinism, seed and dtype; returns what makes the scope to build a model in."""
+    """Hosts, devices, memory, determinism, seed and dtype; returns what makes the scope to build a model in."""
     import keras
+
+    if keras.backend.backend() == "jax":
+        _set_up_jax(options)
+        return nullcontext
     import tensorflow as tf
 
+    from pose_regression import hosts
+
+    if options.hosts:
+        hosts.join(options.hosts, options.host_index)  # refuses
     gpus = tf.config.list_physical_devices("GPU")
     if options.gpu_memory and not gpus:
         print("--gpu-memory has no effect: there is no GPU.", flush=True)
@@ -94,6 +107,26 @@ def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
     if gpus and len(gpus) < options.devices:
         raise PoseError(f"--devices {options.devices}: this host has {len(gpus)} GPUs.")
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(options.devices)]).scope
+
+
+def _set_up_jax(options: argparse.Namespace) -> None:
+    import jax
+    import keras
+    import tensorflow as tf
+
+    from pose_regression import hosts
+
+    if options.gpu_memory or options.deterministic:
+        raise PoseError("--gpu-memory and --deterministic are options of the TensorFlow backend.")
+    tf.config.set_visible_devices([], "GPU")  # it only reads pictures here, and must leave the memory to JAX
+    if options.devices > 1:
+        jax.config.update("jax_num_cpu_devices", options.devices)
+    if options.hosts:
+        hosts.join(options.hosts, options.host_index)
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype)
+    if options.hosts or options.devices > 1:
+        hosts.distribute(options.devices)
 
 
 def run_training(
@@ -117,33 +150,48 @@ def run_training(
         initial: gives a fresh model its first weights.
 
     Returns:
-        The run directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json`.
+        The run directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json`. The
+        processes of all hosts but the first end here.
     """
+    from pose_regression import hosts
     from pose_regression.checkpoint import run_directory
     from pose_regression.data.pipeline import prepare_crops, without_broken
 
     recipe = recipe_of(options)
-    if options.batch_size and options.devices > 1 and recipe.batch_size % options.devices:
-        raise PoseError(f"--batch-size {recipe.batch_size} does not divide by --devices {options.devices}.")
-    with run_directory(options.output, resume=options.resume, force=options.force) as directory:
-        keep_options(directory / "options.json", options, asdict(recipe))
+    devices = options.devices * len((options.hosts or "one").split(","))
+    if recipe.batch_size % devices:
+        raise PoseError(f"--batch-size {recipe.batch_size} does not divide by the number of devices, {devices}.")
+    writes = options.host_index == 0
+    with (
+        run_directory(options.output, resume=options.resume, force=options.force)
+        if writes else nullcontext(options.output)
+    ) as directory:  # fmt: skip
+        if writes:
+            keep_options(directory / "options.json", options, asdict(recipe))
         scope = set_up(options)
         training = without_broken(training)
         if options.cache:
             training = prepare_crops(training, options.cache, augmentation=recipe.augmentation)
-        train_network(
-            options, directory, scope, training=training, validation=validation, score=score, total=total,
-            skeleton=skeleton, initial=initial, report=_tensorboard(directory / "tensorboard", validation, skeleton),
-        )  # fmt: skip
+        with hosts.watched():
+            train_network(
+                options, directory, scope, training=training, validation=validation, score=score, total=total,
+                skeleton=skeleton, initial=initial,
+                report=_tensorboard(directory / "tensorboard", validation, skeleton) if writes else None,
+            )  # fmt: skip
+        hosts.leave()
+    if not writes:
+        raise SystemExit(0)
     return directory
 
 
 def by_coordinates(network, recipe, *, steps_per_epoch: int) -> tuple[Any, dict[str, Any]]:
-    """The paper's supervision: the network is trained as it is, and answers itself."""
+    """The paper's supervision, with that of the maps if the recipe has it; the network answers itself."""
+    from pose_regression.map_supervision import MapSupervised
     from pose_regression.training import compile_model
 
-    compile_model(network, recipe, steps_per_epoch=steps_per_epoch)
-    return network, {"network": network}
+    model = MapSupervised(network, recipe.map_weight) if recipe.map_weight else network
+    compile_model(model, recipe, steps_per_epoch=steps_per_epoch)
+    return model, {"network": network}
 
 
 def train_network(
@@ -172,12 +220,17 @@ def train_network(
             are `score_NAME` in the history.
         report: called after each epoch with network, epoch and its row of the history.
     """
+    import keras
+
+    from pose_regression import hosts
     from pose_regression.evaluation import predict_blocks
     from pose_regression.network import PoseRegressor
     from pose_regression.training import train
 
     recipe = recipe_of(options)
     steps = len(training) // recipe.batch_size
+    if len(validation) < hosts.count():
+        raise PoseError(f"{len(validation)} people to validate on are too few for {hosts.count()} hosts.")
     with scope():
         network = PoseRegressor(
             (options.input_size, options.input_size, 3), num_joints=len(skeleton), num_blocks=options.blocks,
@@ -186,15 +239,24 @@ def train_network(
         if initial:
             initial(network)
         model, answering = supervise(network, recipe, steps_per_epoch=steps)
+    local = network
+    if keras.distribution.distribution():  # a host's share of the validation is its own affair
+        with hosts.alone():
+            local = network.with_outputs("all")
+            _, answering = supervise(local, recipe, steps_per_epoch=steps)
     print(
         f"{len(training)} people to train on, {len(validation)} to validate on, "
         f"{network.count_params():,} parameters, {steps} batches an epoch.", flush=True,
     )  # fmt: skip
 
     def validate(_, callbacks):
-        poses = {
-            name: predict_blocks(reader, validation, callbacks=callbacks).pixels for name, reader in answering.items()
-        }
+        mine, poses = validation[hosts.index() :: hosts.count()], {}
+        with hosts.alone():
+            if local is not network:
+                local.set_weights(network.get_weights())
+            for name, reader in answering.items():
+                pixels = predict_blocks(reader, mine, callbacks=callbacks).pixels
+                poses[name] = hosts.gather(pixels, len(validation))
         first, *others = poses
         scores = score(validation, poses[first][:, -1])
         blocks = {
@@ -203,16 +265,25 @@ def train_network(
         more = {f"score_{name}": score(validation, poses[name][:, -1])[total] for name in others}
         return {"score": scores[total], **scores, **blocks, **more}
 
+    def tell(_, epoch, row):
+        with hosts.alone():
+            report(local, epoch, row)  # type: ignore[misc]
+
     train(
         model, training, validate, recipe, directory, seed=options.seed, skeleton=skeleton,
-        save_every=options.save_every, report=report and (lambda _, epoch, row: report(network, epoch, row)),
+        save_every=options.save_every, report=report and tell,
     )  # fmt: skip
-    plot_history(directory / "history.csv", directory / "curves.png", total=total)
+    if hosts.first():
+        plot_history(directory / "history.csv", directory / "curves.png", total=total)
 
 
 def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
     """Write the options of a new run; of a continued one, refuse those that would make it another run."""
-    fixed = {k: v for k, v in vars(options).items() if k not in ("output", "resume", "force", "save_every", "cache")}
+    fixed = {
+        k: v
+        for k, v in vars(options).items()
+        if k not in ("output", "resume", "force", "save_every", "cache", "hosts", "host_index")
+    }
     new = json.loads(json.dumps({"options": fixed, "recipe": recipe}, default=str))
     if path.exists() and options.resume:
         try:

@@ -69,7 +69,7 @@ def save_state(directory: str | Path, model: keras.Model, progress: dict[str, An
     """
     directory = Path(directory)
     path = directory / f"state-{progress['epoch']:05d}-{progress['batch']:07d}.h5"
-    arrays = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in _variables(model).items()}
+    arrays = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in state_variables(model).items()}
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise PoseError(
@@ -109,14 +109,15 @@ def states(directory: str | Path) -> list[Path]:
     return sorted(Path(directory).glob("state-*.h5"))
 
 
-def _variables(model: keras.Model) -> dict[str, keras.Variable]:
+def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
+    """All that a state holds of a compiled model, its optimizer and its running losses, by name."""
     variables = {f"model/{name}": variable for name, variable in named_weights(model).items()}
     variables |= {f"optimizer/{i:05d}": variable for i, variable in enumerate(model.optimizer.variables)}
     return variables | {f"metrics/{i:05d}": variable for i, variable in enumerate(model.metrics_variables)}
 
 
 def _restore(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    variables = _variables(model)
+    variables = state_variables(model)
     if variables.keys() != arrays.keys() or any(arrays[n].shape != tuple(v.shape) for n, v in variables.items()):
         raise PoseError(f"{path} is the state of another network or optimizer than the one this command describes.")
     for name, variable in variables.items():

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from pose_regression.layers import coordinate_ramp, register
+from pose_regression.layers import Tensor, coordinate_ramp, register
 from pose_regression.network import PoseRegressor
 from pose_regression.training import Recipe, create_running_losses, make_optimizer
 
@@ -17,7 +17,7 @@ SIGMA = 1.0
 """Width of the Gaussians in cells of the heat map, as in the stacked hourglass."""
 
 
-def argmax_pose(heatmaps, *, grid: str = "endpoints"):
+def argmax_pose(heatmaps: Tensor, *, grid: str = "endpoints") -> Tensor:
     """Coordinate of the cell with the largest value of each map; of several, the first in rows from the top.
 
     Args:
@@ -34,7 +34,7 @@ def argmax_pose(heatmaps, *, grid: str = "endpoints"):
     return ops.reshape(ops.take(cells, largest, axis=0), (-1, *leading[1:], joints, 2))
 
 
-def gaussian_maps(pose, shape: tuple[int, int], *, grid: str = "endpoints", sigma: float = SIGMA):
+def gaussian_maps(pose: Tensor, shape: tuple[int, int], *, grid: str = "endpoints", sigma: float = SIGMA) -> Tensor:
     """Draw a Gaussian of height 1 at each joint.
 
     Args:
@@ -80,15 +80,20 @@ class HeatmapLoss(keras.losses.Loss):
         return super().get_config() | {"grid": self.grid, "sigma": self.sigma}
 
 
-def block_heatmaps(network: PoseRegressor, image: KerasTensor) -> KerasTensor:
-    """Part maps of every block, (B, K, H, W, J) logits, computed by the sub-models of `network`: weights are shared."""
-    config = network.get_config()
+def block_heatmaps(network: PoseRegressor, image: KerasTensor) -> list[KerasTensor]:
+    """All maps of every block, K logits (B, H, W, maps), by the sub-models of `network`: weights are shared."""
+    blocks = network.get_config()["num_blocks"]
     features, maps = network.get_layer("stem")(image), []
-    for k in range(1, config["num_blocks"] + 1):
+    for k in range(1, blocks + 1):
         answer = network.get_layer(f"block_b_{k}")(network.get_layer(f"block_a_{k}")(features))
-        heatmaps, features = answer if k < config["num_blocks"] else (answer, None)
-        maps.append(heatmaps[..., : config["num_joints"]])
-    return ops.stack(maps, axis=1)
+        heatmaps, features = answer if k < blocks else (answer, None)
+        maps.append(heatmaps)
+    return maps
+
+
+def part_maps(network: PoseRegressor, maps: list[KerasTensor]) -> KerasTensor:
+    """Of all maps of every block, those of the joints: (B, K, H, W, J)."""
+    return ops.stack([heatmaps[..., : network.get_config()["num_joints"]] for heatmaps in maps], axis=1)
 
 
 def argmax_decoder(network: PoseRegressor) -> keras.Model:
@@ -99,7 +104,7 @@ def argmax_decoder(network: PoseRegressor) -> keras.Model:
         sigmoid of the maximum. Context maps are not looked at.
     """
     image = keras.Input(network.input_shape[1:], name="image", dtype="float32")
-    maps = block_heatmaps(network, image)
+    maps = part_maps(network, block_heatmaps(network, image))
     pose = argmax_pose(maps, grid=network.get_config()["grid"])
     return keras.Model(image, {"pose": pose, "probability": _probability(maps)}, name="argmax_decoder")
 
@@ -118,7 +123,7 @@ class HeatmapRegressor(keras.Model):
 
     def __init__(self, network: PoseRegressor):
         image = keras.Input(network.input_shape[1:], name="image", dtype="float32")
-        maps = block_heatmaps(network, image)
+        maps = part_maps(network, block_heatmaps(network, image))
         outputs = {"pose": maps, "probability": _probability(maps)}
         super().__init__(inputs=image, outputs=outputs, name="heatmap_regressor")
         self._config = network.get_config()

@@ -32,6 +32,7 @@ class Published:
 
     @property
     def file_name(self) -> str:
+        """The last part of the address."""
         return self.url.rpartition("/")[2]
 
 

@@ -4,11 +4,16 @@ The first three compute in float32 under any dtype policy: bfloat16 coordinates 
 sigmoid of 9 is exactly 1, whose cross-entropy is infinite.
 """
 
+from typing import Any
+
 import keras
 import numpy as np
 from keras import ops
 
 from pose_regression.errors import PoseError
+
+Tensor = Any
+"""A tensor of Keras' backend, or an array."""
 
 register = keras.saving.register_keras_serializable(package="pose_regression")
 

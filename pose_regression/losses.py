@@ -8,7 +8,7 @@ whose mask is 0 enters neither the value nor the gradient, whatever it holds. Pr
 import keras
 from keras import ops
 
-from pose_regression.layers import register
+from pose_regression.layers import Tensor, register
 
 PROBABILITY_WEIGHT = 0.01
 """Weight of the probability loss against the pose loss: not in the paper; `reception.py` of the authors."""
@@ -16,7 +16,7 @@ PROBABILITY_WEIGHT = 0.01
 EPSILON = 1e-7
 
 
-def elastic_net(target, pose, present):
+def elastic_net(target: Tensor, pose: Tensor, present: Tensor) -> Tensor:
     """Pose loss of each block: the mean over present joints of ‖y - ŷ‖₁ + ‖y - ŷ‖₂² (eq. 7).
 
     Args:
@@ -33,7 +33,7 @@ def elastic_net(target, pose, present):
     return ops.sum(per_joint, axis=-1) / ops.maximum(ops.sum(mask, axis=-1), 1.0)
 
 
-def elastic_net_with_entropy(target, pose, present):
+def elastic_net_with_entropy(target: Tensor, pose: Tensor, present: Tensor) -> Tensor:
     """Pose loss of the authors' training script: eq. 7 per coordinate, plus 0.01 cross-entropy of the coordinates.
 
     The sum over the valid coordinates of |d| + d² + 0.01 BCE(y, ŷ), divided by their number; a coordinate is valid
@@ -48,7 +48,7 @@ def elastic_net_with_entropy(target, pose, present):
     return total / ops.maximum(ops.sum(mask, axis=(-2, -1)), 1.0)
 
 
-def probability_entropy(target, probability, weight):
+def probability_entropy(target: Tensor, probability: Tensor, weight: Tensor) -> Tensor:
     """Probability loss of each block: the mean binary cross-entropy over the joints that count (eq. 8).
 
     Args:

@@ -92,7 +92,7 @@ class PoseRegressor(keras.Model):
             width=width, policy=policy,
         )  # fmt: skip
         regress = regression_stage(num_joints=num_joints, num_context=num_context, alpha=alpha, grid=grid)
-        super().__init__(inputs=image, outputs=_outputs(maps, regress, outputs), name=name, trainable=trainable)
+        super().__init__(inputs=image, outputs=answers(maps, regress, outputs), name=name, trainable=trainable)
         self._config = config | {"name": name, "dtype": policy, "trainable": trainable}
         if weights is not None:
             from pose_regression.weights import load_weights
@@ -120,7 +120,7 @@ class PoseRegressor(keras.Model):
 
 
 def prediction_blocks(
-    image: KerasTensor, *, num_maps: int, num_blocks: int, kernel_size: int, width: int, policy
+    image: KerasTensor, *, num_maps: int, num_blocks: int, kernel_size: int, width: int, policy: keras.DTypePolicy
 ) -> list[KerasTensor]:
     """Stem and K prediction blocks: image -> heat maps of every block, K logits (B, H/8, W/8, num_maps), float32."""
     height, wide = image.shape[1] // 8, image.shape[2] // 8
@@ -138,7 +138,7 @@ def prediction_blocks(
     return maps
 
 
-def stem(input_shape: tuple[int, int, int], width: int, policy) -> keras.Model:
+def stem(input_shape: tuple[int, int, int], width: int, policy: keras.DTypePolicy) -> keras.Model:
     """Entry flow, "partially based on Inception-v4": (H, W, 3) -> (H/8, W/8, width).
 
     The channel counts are those of width 576, scaled with `width` and rounded to multiples of 16, as matrix units want
@@ -173,7 +173,7 @@ def stem(input_shape: tuple[int, int, int], width: int, policy) -> keras.Model:
     return keras.Model(image, x, name="stem")
 
 
-def block_a(shape: tuple[int, int, int], kernel_size: int, policy, *, name: str) -> keras.Model:
+def block_a(shape: tuple[int, int, int], kernel_size: int, policy: keras.DTypePolicy, *, name: str) -> keras.Model:
     """Block A: an hourglass of residual separable convolutions over three resolutions, shape kept."""
     conv, residual = _conv_bn(policy), _separable_residual(policy)
     width, low = shape[-1], shape[-1] // 2
@@ -201,7 +201,7 @@ def block_a(shape: tuple[int, int, int], kernel_size: int, policy, *, name: str)
 
 
 def block_b(
-    shape: tuple[int, int, int], kernel_size: int, num_maps: int, policy, *, last: bool, name: str
+    shape: tuple[int, int, int], kernel_size: int, num_maps: int, policy: keras.DTypePolicy, *, last: bool, name: str
 ) -> keras.Model:
     """Block B: features -> heat maps, and (but for the last block) features for the next block.
 
@@ -241,7 +241,8 @@ def regression_stage(*, num_joints: int, num_context: int, alpha: float, grid: s
     return regress
 
 
-def _outputs(maps: list[KerasTensor], regress: Callable, outputs: str) -> dict[str, KerasTensor]:
+def answers(maps: list[KerasTensor], regress: Callable, outputs: str) -> dict[str, KerasTensor]:
+    """What a `PoseRegressor` returns, of the heat maps of every block and its `regression_stage`."""
     if outputs == "all":
         poses, probabilities = zip(*map(regress, maps), strict=True)
         return {"pose": ops.stack(poses, axis=1), "probability": ops.stack(probabilities, axis=1)}

@@ -16,7 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from pose_regression.checkpoint import load_state, save_state
+from pose_regression import hosts
+from pose_regression.checkpoint import load_state, save_state, state_variables
 from pose_regression.data.augment import AUTHORS, PAPER, Augmentation, Plan, plan_epoch
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
@@ -51,6 +52,8 @@ class Recipe:
     """Of AdamW."""
     entropy: bool = False
     """The authors' pose loss, `losses.elastic_net_with_entropy`, instead of eq. 7."""
+    map_weight: float = 0.0
+    """Of `map_supervision`, against the pose loss; 0 leaves it out."""
     augmentation: Augmentation = PAPER
 
 
@@ -128,8 +131,9 @@ def train(
         raise PoseError(f"{len(samples)} samples do not fill one batch of {recipe.batch_size}.")
     progress = Progress(history=[])
     model.optimizer.build(model.trainable_variables)
-    restored = load_state(directory, model)
+    restored = hosts.from_first(load_state(directory, model) if hosts.first() else None)
     if restored:
+        hosts.variables_from_first(state_variables(model).values())
         progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
     with _sigterm() as terminated:
@@ -142,7 +146,10 @@ def train(
             keeper = _Keeper(model, plan, progress, directory, recipe.batch_size, save_every, terminated)
             if first < steps:
                 size = model.input_shape[1]
-                batches = training_dataset(plan, size=size, batch_size=recipe.batch_size, first_batch=first)
+                batches = training_dataset(
+                    hosts.share(plan, recipe.batch_size), size=size, batch_size=recipe.batch_size // hosts.count(),
+                    first_batch=first,
+                )  # fmt: skip
                 model.fit(
                     batches, epochs=epoch + 1, initial_epoch=epoch, steps_per_epoch=steps - first, callbacks=[keeper],
                     shuffle=False, verbose=1 if sys.stdout.isatty() else 0,
@@ -157,6 +164,8 @@ def train(
                 raise Terminated from None
             row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
             progress = _advance(progress, recipe, row)
+            if not hosts.first():
+                continue
             if progress.waiting == 0:
                 save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
             save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
@@ -208,7 +217,7 @@ def create_running_losses(model: keras.Model) -> None:
     """
     blank = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
     joints = model.get_config()["num_joints"]
-    targets = {"pose": np.zeros((1, joints, 3)), "probability": np.zeros((1, joints, 2))}
+    targets = {"pose": np.zeros((1, joints, 3), np.float32), "probability": np.zeros((1, joints, 2), np.float32)}
     model.compute_loss(y=targets, y_pred=blank)
     model.compute_metrics(None, targets, blank)
     model.reset_metrics()
@@ -295,7 +304,8 @@ class _Keeper(keras.callbacks.Callback):
     def save(self) -> None:
         if hasattr(self.run, "jax_state_sync"):
             self.run.jax_state_sync()
-        save_state(self.directory, self.run, asdict(self.progress))
+        if hosts.first():
+            save_state(self.directory, self.run, asdict(self.progress))
 
 
 class _Stopped(Exception):

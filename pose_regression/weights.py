@@ -93,7 +93,9 @@ def load_weights(model: PoseRegressor, path: str | Path) -> None:
     _assign(model, arrays, path)
 
 
-def load_model(path: str | Path, *, outputs: str = "last", dtype=None) -> tuple[PoseRegressor, Skeleton]:
+def load_model(
+    path: str | Path, *, outputs: str = "last", dtype: str | keras.DTypePolicy | None = None
+) -> tuple[PoseRegressor, Skeleton]:
     """Build the network that a weight file describes, with its weights and skeleton.
 
     Args:

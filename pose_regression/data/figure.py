@@ -174,6 +174,7 @@ class Part:
 
 
 def solid(cloth: Cloth) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """One cloth all along the part."""
     return lambda t, local: cloth.at(local)
 
 
@@ -197,6 +198,7 @@ def draw_colour(rng: Random, *, saturation: tuple[float, float] = (0.1, 0.85)) -
 
 
 def draw_cloth(rng: Random, patterns: tuple[str, ...]) -> Cloth:
+    """Two colours that differ, one of the patterns, and its size."""
     first, second = draw_colour(rng), draw_colour(rng)
     if np.abs(first - second).sum() < 0.6:
         second = 1 - first
