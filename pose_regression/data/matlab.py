@@ -1,6 +1,6 @@
 """Read MATLAB 5 files that may be missing, damaged or of another kind."""
 
-import pickle
+import io
 import struct
 import subprocess
 import sys
@@ -15,11 +15,15 @@ from pose_regression.errors import PoseError
 _COMPRESSED = 15
 """MATLAB's type number of a zlib stream."""
 
-_READ_AND_PICKLE = """
-import pickle, sys
-from scipy.io import loadmat
-pickle.dump(loadmat(sys.argv[1]), sys.stdout.buffer)
+_REWRITE = """
+import io, sys
+from scipy.io import loadmat, savemat
+content = {name: value for name, value in loadmat(sys.argv[1]).items() if not name.startswith("_")}
+buffer = io.BytesIO()
+savemat(buffer, content, long_field_names=True)
+sys.stdout.buffer.write(buffer.getvalue())
 """
+"""Reads a file and writes what it understood as a sound one."""
 
 _TIMEOUT = 300.0
 """Seconds; MPII's whole release takes a fraction of it."""
@@ -36,7 +40,7 @@ def read_variables(path: str | Path, names: tuple[str, ...]) -> tuple[Any, ...]:
         raise PoseError(f"{path} does not exist; expected a MATLAB file with {' and '.join(names)}.")
     try:
         # scipy's parser kills the process with a segmentation fault on some damaged files. What carries a checksum
-        # is verified first; what does not is parsed by another process.
+        # is verified first; what does not is parsed by another process, which writes it anew.
         content = loadmat(path) if _checksums_hold(path) else _load_in_other_process(path)
     except Exception as error:  # scipy raises over a dozen kinds, zlib.error and MemoryError among them.
         reason = " ".join(str(error).split()) or type(error).__name__
@@ -66,9 +70,9 @@ def _checksums_hold(path: Path) -> bool:
 
 
 def _load_in_other_process(path: Path) -> dict[str, Any]:
-    command = [sys.executable, "-c", _READ_AND_PICKLE, str(path)]
+    command = [sys.executable, "-W", "ignore", "-c", _REWRITE, str(path)]
     done = subprocess.run(command, capture_output=True, timeout=_TIMEOUT, check=False)
     if done.returncode:
         last_line = done.stderr.decode(errors="replace").strip().rpartition("\n")[2]
         raise ValueError(last_line if done.returncode > 0 and last_line else "its structure is broken")
-    return pickle.loads(done.stdout)
+    return loadmat(io.BytesIO(done.stdout))
