@@ -131,6 +131,8 @@ COMPARED = (("b", "a1"), ("b", "a2"), ("c", "b"), ("d", "b"), ("d", "c"))
 
 def main() -> None:
     options = parse()
+    if options.hosts:
+        raise PoseError("--hosts is for the training commands; here, give each machine a --seed and --seeds 1.")
     from pose_regression.checkpoint import run_directory
     from pose_regression.data.pipeline import prepare_crops, without_broken
 

@@ -83,7 +83,7 @@ def main() -> None:
         help="person in pixels, once for each image, in their order (default: the whole image)",
     )  # fmt: skip
     parser.add_argument("--joints", choices=("all", "lsp"), default="all", help="lsp: without pelvis and thorax")
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR")
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the pictures, .png")
     options = parser.parse_args()
 
     paths = image_files(options.images)[: max(options.count, 0)]

@@ -26,7 +26,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="picture to write, .png or .jpg")
     parser.add_argument("--count", type=int, default=40, help="crops to show (default: 40)")
     parser.add_argument("--size", type=int, default=256, help="side of the crops in pixels (default: 256)")
-    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--seed", type=int, default=0, help="of the choice and the augmentation")
     parser.add_argument("--augmentation", choices=("paper", "authors", "none"), default="paper")
     arguments = parser.parse_args()
 

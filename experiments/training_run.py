@@ -39,9 +39,11 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
 
     how = parser.add_argument_group("recipe")
     how.add_argument("--recipe", choices=("paper", "deephar", "quick"), default=recipe)
-    how.add_argument("--epochs", type=int)
-    how.add_argument("--batch-size", type=int)
-    how.add_argument("--learning-rate", type=float)
+    how.add_argument(
+        "--epochs", type=int, help="passes over the people (default of this and what follows: the recipe's)"
+    )
+    how.add_argument("--batch-size", type=int, help="people in a batch, over all devices and hosts")
+    how.add_argument("--learning-rate", type=float, help="the largest of the schedule")
     how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
     how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
     how.add_argument("--map-weight", type=float, metavar="WEIGHT", help="of the part maps' own loss; not in the paper")
@@ -54,7 +56,7 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     network.add_argument("--width", type=int, default=576, help="features")
     network.add_argument("--input-size", type=int, default=256, help="side of the crop in pixels, a multiple of 32")
     network.add_argument("--context", type=int, default=2, help="context maps per joint, 0 for none")
-    network.add_argument("--alpha", type=float, default=0.8)
+    network.add_argument("--alpha", type=float, default=0.8, help="weight of the part maps in eq. 6")
 
 
 def recipe_of(options: argparse.Namespace):

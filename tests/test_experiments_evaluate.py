@@ -12,7 +12,7 @@ import pytest
 from PIL import Image
 from scipy.io import loadmat, savemat
 
-from experiments import evaluate
+from experiments import evaluate, merge
 from pose_regression.data import lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -176,6 +176,24 @@ def test_weights_give_tables_scores_and_predictions_that_score_the_same(
     again = json.loads((tmp_path / "again" / "scores.json").read_text())
     assert again["scores"] == result["scores"] and again["joints"] == result["joints"]
     assert again["blocks"] == result["blocks"][-1:], "a file has one answer per person"
+
+
+def test_parts_predicted_apart_and_merged_are_the_whole(tmp_path, monkeypatch, weights, lsp_folder):
+    arguments = ("--benchmark", "lsp", "--data", lsp_folder)
+    command(monkeypatch, *arguments, "--weights", weights, "--output", tmp_path / "all")
+    for i in (1, 2):
+        command(monkeypatch, *arguments, "--weights", weights, "--shard", f"{i}/2", "--output", tmp_path / f"part{i}")
+    assert json.loads((tmp_path / "part1/scores.json").read_text())["people"] == 500
+    parts = [str(tmp_path / f"part{i}" / "predictions.json") for i in (2, 1)]
+    monkeypatch.setattr(sys, "argv", ["merge", *parts, "--output", str(tmp_path / "merged.json")])
+    merge.main()
+    command(monkeypatch, *arguments, "--predictions", tmp_path / "merged.json", "--output", tmp_path / "merged")
+    whole, merged = (json.loads((tmp_path / name / "scores.json").read_text()) for name in ("all", "merged"))
+    assert merged["scores"] == whole["scores"]
+    with pytest.raises(PoseError, match="lack 500 of 1000 people"):
+        command(monkeypatch, *arguments, "--predictions", tmp_path / "part1/predictions.json")
+    with pytest.raises(PoseError, match="--shard divides the work of --weights, and needs --output"):
+        command(monkeypatch, *arguments, "--weights", weights, "--shard", "1/2")
 
 
 def test_mean_pose_of_training_people_is_put_back_through_each_test_crop():
