@@ -32,10 +32,8 @@ def write_container(path: str | Path, arrays: Mapping[str, np.ndarray], metadata
         file.create_dataset("metadata", data=np.frombuffer(text, np.uint8))
         for name, array in arrays.items():
             file.create_dataset(f"arrays/{name}", data=array)
-    content = buffer.getvalue()
-    header = MAGIC + hashlib.sha256(content[BLOCK:]).hexdigest().encode() + b"\n"
     with atomic_path(path) as temporary:
-        temporary.write_bytes(header.ljust(BLOCK, b"\0") + content[BLOCK:])
+        temporary.write_bytes(sealed(buffer.getvalue()))
 
 
 def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -50,17 +48,44 @@ def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, A
         raise PoseError(f"{path} could not be read: {error.strerror}.") from error
     if not content.startswith(MAGIC):
         raise PoseError(f"{path} is not a file of this project: it lacks the header {MAGIC.split()[0].decode()!r}.")
-    digest = hashlib.sha256(content[BLOCK:]).hexdigest().encode()
-    if content[:BLOCK] != (MAGIC + digest + b"\n").ljust(BLOCK, b"\0"):
-        raise PoseError(f"{path} is damaged or truncated: its SHA-256 is not the one in its header.")
+    check_seal(path, content)
     arrays: dict[str, np.ndarray] = {}
-    with h5py.File(io.BytesIO(content), "r") as file:
-        metadata = json.loads(bytes(file["metadata"][()]))
-        if "arrays" in file:  # visititems follows hard links only, and lists none that leave the file
-            file["arrays"].visititems(lambda name, item: _collect(arrays, name, item))
+    try:
+        # Damage is out of the question now, but anybody can write a checksum.
+        with h5py.File(io.BytesIO(content), "r") as file:
+            for name in file:
+                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
+                    raise ValueError(f"{name} is a link")
+            metadata = json.loads(bytes(_values(file["metadata"], len(content))))
+            if not isinstance(metadata, dict):
+                raise ValueError("its metadata is no object")
+            if "arrays" in file:  # visititems follows hard links only, and lists none that leave the file
+                file["arrays"].visititems(lambda name, item: _collect(arrays, name, item, len(content)))
+    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError, ...; json ValueError, RecursionError
+        reason = " ".join(str(error).split())
+        raise PoseError(f"{path} does not hold arrays and metadata as this project writes them ({reason}).") from error
     return arrays, metadata
 
 
-def _collect(arrays: dict[str, np.ndarray], name: str, item: h5py.Dataset | h5py.Group) -> None:
+def sealed(content: bytes) -> bytes:
+    """An HDF5 file that has a user block of `BLOCK` bytes, with the SHA-256 of the rest in that block."""
+    header = MAGIC + hashlib.sha256(content[BLOCK:]).hexdigest().encode() + b"\n"
+    return header.ljust(BLOCK, b"\0") + content[BLOCK:]
+
+
+def check_seal(path: str | Path, content: bytes) -> None:
+    """Raise a `PoseError` naming `path` unless `content` is as `sealed` gave it."""
+    if content != sealed(content):
+        raise PoseError(f"{path} is damaged or truncated: its SHA-256 is not the one in its header.")
+
+
+def _collect(arrays: dict[str, np.ndarray], name: str, item: h5py.Dataset | h5py.Group, size: int) -> None:
     if isinstance(item, h5py.Dataset):
-        arrays[name] = item[()]
+        arrays[name] = _values(item, size)
+
+
+def _values(data: h5py.Dataset, size: int) -> np.ndarray:
+    """All of a data set of numbers that lies, as it is, in a file of `size` bytes."""
+    if data.dtype.kind not in "biuf" or data.is_virtual or data.external or data.nbytes > size:
+        raise ValueError(f"{data.name} is not stored as numbers in the file itself")
+    return data[()]

@@ -1,3 +1,4 @@
+import io
 import os
 
 import h5py
@@ -5,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_regression import container
-from pose_regression.container import BLOCK, read_container, write_container
+from pose_regression.container import BLOCK, read_container, sealed, write_container
 from pose_regression.errors import PoseError
 
 ARRAYS = {
@@ -84,6 +85,57 @@ def test_files_of_other_kinds_are_refused(tmp_path):
         read_container(tmp_path / "missing.h5")
     with pytest.raises(PoseError, match="could not be read: Is a directory"):
         read_container(tmp_path)
+
+
+def storage_outside(file, folder):
+    (folder / "secret").write_bytes(bytes(64))
+    file.create_dataset("arrays/secret", (64,), "uint8", external=[(str(folder / "secret"), 0, 64)])
+
+
+def virtual_outside(file, folder):
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["secret"] = np.zeros(64)
+    layout = h5py.VirtualLayout((64,), float)
+    layout[:] = h5py.VirtualSource(str(folder / "other.h5"), "secret", (64,))
+    file.create_virtual_dataset("arrays/secret", layout)
+
+
+def link_outside(file, folder):
+    with h5py.File(folder / "other.h5", "w") as other:
+        other["arrays/secret"] = np.zeros(64)
+    file["arrays"] = h5py.ExternalLink(str(folder / "other.h5"), "/arrays")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (storage_outside, "secret is not stored as numbers"),
+        (virtual_outside, "secret is not stored as numbers"),
+        (link_outside, "arrays is a link"),
+        (lambda file, _: file.create_dataset("arrays/huge", (10**12,), "f8", chunks=(1000,)), "huge is not stored"),
+        (lambda file, _: file.create_dataset("arrays/zeros", data=np.zeros(10**6), compression=9), "zeros is not"),
+        (lambda file, _: file.create_dataset("arrays/text", data="text"), "text is not stored as numbers"),
+        (lambda file, _: file.pop("metadata"), "metadata"),
+        (lambda file, _: replace_metadata(file, b"[" * 100_000), "recursion"),
+        (lambda file, _: replace_metadata(file, b"{"), "Expecting property name"),
+        (lambda file, _: replace_metadata(file, b"[]"), "its metadata is no object"),
+    ],
+    ids=["storage", "virtual", "link", "huge", "bomb", "text", "no metadata", "deep", "broken JSON", "list"],
+)
+def test_what_is_made_up_with_a_right_checksum_is_refused(tmp_path, change, reason):
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
+        replace_metadata(file, b"{}")
+        change(file, tmp_path)
+    (tmp_path / "file.h5").write_bytes(sealed(buffer.getvalue()))
+    with pytest.raises(PoseError, match=f"file.h5 does not hold arrays and metadata .*{reason}"):
+        read_container(tmp_path / "file.h5")
+
+
+def replace_metadata(file: h5py.File, text: bytes) -> None:
+    if "metadata" in file:
+        del file["metadata"]
+    file["metadata"] = np.frombuffer(text, np.uint8)
 
 
 def test_old_file_survives_a_failed_write(path, monkeypatch):
