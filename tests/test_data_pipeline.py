@@ -2,6 +2,7 @@
 
 import io
 import logging
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -315,6 +316,21 @@ def test_prepared_crops_are_kept_until_their_source_changes(tmp_path):
     assert changed[0].image != first[0].image and changed[1].image == first[1].image
     other_size = pipeline.prepare_crops(samples, tmp_path / "cache", size=100)
     assert all(a.image != b.image for a, b in zip(other_size, changed, strict=True) if a.side != b.side)
+
+
+def test_a_damaged_prepared_crop_is_prepared_again(tmp_path, caplog):
+    samples = large_photographs(tmp_path, 2)
+    sound, path = (Path(sample.image) for sample in pipeline.prepare_crops(samples, tmp_path / "cache", size=200))
+    content, written = path.read_bytes(), sound.stat().st_mtime_ns
+    flipped = bytearray(content)
+    flipped[len(content) // 2] ^= 1  # among the coefficients: a decoder reads on
+    for damaged in (bytes(flipped), content[:-1], content[:-32], b""):
+        path.write_bytes(damaged)
+        caplog.clear()
+        pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
+        assert path.read_bytes() == content
+        assert f"{path} is damaged and is prepared again." in caplog.text
+    assert sound.stat().st_mtime_ns == written
 
 
 def test_preparing_a_broken_image_names_it(samples, broken, tmp_path):

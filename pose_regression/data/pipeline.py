@@ -7,7 +7,7 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +22,7 @@ from pose_regression.files import atomic_path
 _LOG = logging.getLogger(__name__)
 # Decoded, 100 million pixels take 300 MB; MPII's largest image has 2.
 _MAX_PIXELS = 100_000_000
+_DIGEST = hashlib.sha256().digest_size
 # Denominators at which libjpeg can decode to a smaller image.
 _RATIOS = (1, 2, 4, 8)
 _RESIZE_SIGNATURE = [([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.float32)]
@@ -310,7 +311,8 @@ def prepare_crops(
 
     Each prepared image is the upright square that holds every window of `augmentation`, as far as it lies within the
     image, shrunk (anti-aliased) so that the square's side is at most `size`, as a JPEG of quality 95. Its name is a
-    hash of all that it was made from, so a later call makes only what is missing and never takes a stale one.
+    hash of all that it was made from, and behind the picture stands its SHA-256, so a later call makes only what is
+    missing or damaged and never takes a stale one.
 
     Args:
         samples: samples whose images can be read (`without_broken`).
@@ -342,7 +344,7 @@ def prepare_crops(
         high = np.clip(np.ceil(sample.center + window / 2), low + 1, width_height)
         made_from = [os.path.abspath(sample.image), status.st_size, status.st_mtime_ns, *low, *high, scale]
         path = Path(directory, hashlib.sha256(repr(made_from).encode()).hexdigest()[:32] + ".jpg")
-        if not path.exists():
+        if not _is_whole(path):
             missing[path] = (sample.image, low, np.ceil((high - low) * scale), scale)
         prepared.append(
             replace(
@@ -355,19 +357,36 @@ def prepare_crops(
             )
         )
 
-    resize = tf.function(_resize, input_signature=[tf.TensorSpec(*of) for of in _RESIZE_SIGNATURE])
-
     def make(path: Path) -> None:
         image, low, extent, scale = missing[path]
         try:
-            encoded = resize(Path(image).read_bytes(), low.astype(np.int32), extent.astype(np.int32), scale)
+            encoded = _resizer()(Path(image).read_bytes(), low.astype(np.int32), extent.astype(np.int32), scale).numpy()
         except tf.errors.InvalidArgumentError as error:
             raise PoseError(f"{image} is truncated or damaged.") from error
         with atomic_path(path) as temporary:
-            temporary.write_bytes(encoded.numpy())
+            temporary.write_bytes(encoded + hashlib.sha256(encoded).digest())
 
     if missing:
         _LOG.info("Preparing %d crops in %s.", len(missing), directory)
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
         list(pool.map(make, missing))
     return prepared
+
+
+def _is_whole(path: Path) -> bool:
+    """Whether a prepared image is there, as it was written. Decoders pass over what follows a JPEG's end."""
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
+    if content[-_DIGEST:] == hashlib.sha256(content[:-_DIGEST]).digest():
+        return True
+    _LOG.warning("%s is damaged and is prepared again.", path)
+    return False
+
+
+@cache
+def _resizer() -> Callable:
+    return tf.function(_resize, input_signature=[tf.TensorSpec(*of) for of in _RESIZE_SIGNATURE])
