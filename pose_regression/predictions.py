@@ -12,6 +12,7 @@ Coordinates are those of the annotation files, unchanged: MPII's and LSP's count
 predictions of a network that learned from them.
 """
 
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -80,8 +81,11 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     elif path.suffix == ".h5":
-        with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        buffer = io.BytesIO()  # on a full disk HDF5 itself would fail once more at every object that it lets go
+        with h5py.File(buffer, "w") as file:
             file.create_dataset("preds", data=predictions.pixels.astype(np.float64))
+        with atomic_path(path) as temporary:
+            temporary.write_bytes(buffer.getvalue())
     elif path.suffix == ".mat":
         content = _to_mat(path, predictions)
         with atomic_path(path) as temporary:

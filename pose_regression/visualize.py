@@ -6,6 +6,7 @@ tell apart.
 """
 
 import colorsys
+import io
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -211,9 +212,10 @@ def save_image(path: str | Path, image: np.ndarray) -> None:
     path = Path(path)
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise PoseError(f"{path} must end in .png, .jpg or .webp. Received: {path.suffix or 'no suffix'}")
-    picture = Image.fromarray(_rgb(image))
+    buffer = io.BytesIO()  # to a file, PIL would cut a JPEG short without a word where the disk is full
+    Image.fromarray(_rgb(image)).save(buffer, Image.registered_extensions()[path.suffix.lower()], quality=92)
     with atomic_path(path) as temporary:
-        picture.save(temporary, quality=92)
+        temporary.write_bytes(buffer.getvalue())
 
 
 class _Canvas:

@@ -5,6 +5,7 @@ Two layers over `figure.py`: a scene (body parts -> depth buffer -> shaded pictu
 parallel projection; the image's are the same without z. Pixel i covers [i, i+1).
 """
 
+import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -617,8 +618,10 @@ def _write_picture(job: tuple[Path, int, int]) -> list[Person]:
     """Render one JPEG of varying size and quality."""
     directory, index, seed = job
     image, people = render(seed, size=SIZES[seed % len(SIZES)])
+    buffer = io.BytesIO()  # to a file, PIL would cut a JPEG short without a word where the disk is full
+    Image.fromarray(image).save(buffer, "JPEG", quality=85 + seed // len(SIZES) % 8)
     with atomic_path(directory / "images" / _image_name(index)) as path:
-        Image.fromarray(image).save(path, quality=85 + seed // len(SIZES) % 8)
+        path.write_bytes(buffer.getvalue())
     return people
 
 
@@ -641,9 +644,12 @@ def _write_validation(path: Path, people: list[list[Person]], first: int) -> Non
         "scale": np.array([1.25 * p.scale for p in persons]),
         "normalize": np.array([25 * p.scale for p in persons]),
     }
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w") as file:
         for name, values in columns.items():
             file[name] = values
+    with atomic_path(path) as temporary:
+        temporary.write_bytes(buffer.getvalue())
 
 
 _EMPTY = np.zeros((0, 0))
