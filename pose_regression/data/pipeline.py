@@ -186,7 +186,11 @@ def training_dataset(
     Returns:
         Batches (image, targets): image (B, size, size, 3) float32 in [-1, 1], targets
         {"pose": (B, J, 3) [x, y, present], "probability": (B, J, 2) [target, weight]} float32.
+
+    Raises:
+        PoseError: a window that is not finite.
     """
+    _check_windows(plan.image, plan.affine)
 
     def load(path: tf.Tensor, affine: tf.Tensor, gamma: tf.Tensor, pose: tf.Tensor, probability: tf.Tensor):
         pixels = crop(tf.io.read_file(path), affine, size) / 255
@@ -217,11 +221,12 @@ def evaluation_dataset(
         Batches of images (B, size, size, 3) float32 in [-1, 1], without targets.
 
     Raises:
-        PoseError: an image that cannot be read.
+        PoseError: an image that cannot be read, or a window that is not finite.
     """
     names = [str(path) for path in paths]
     if len(affines) != len(names):
         raise PoseError(f"Expected one affine for each of {len(names)} images. Received: affines.shape={affines.shape}")
+    _check_windows(names, affines)
     for path, reason in find_broken(names).items():
         raise PoseError(f"{path} {reason}; evaluation does not skip images.")
 
@@ -231,6 +236,11 @@ def evaluation_dataset(
     dataset = tf.data.Dataset.from_tensor_slices((names, np.asarray(affines, np.float32)))
     dataset = dataset.map(load, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True)
     return dataset.batch(batch_size).prefetch(2).with_options(_options())
+
+
+def _check_windows(paths: Sequence[str] | np.ndarray, affines: np.ndarray) -> None:
+    for path in np.asarray(paths)[~np.isfinite(affines).all(axis=(1, 2))]:
+        raise PoseError(f"{path}: the window about the person is not finite or has no area.")
 
 
 def _options() -> tf.data.Options:
