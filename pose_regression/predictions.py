@@ -10,8 +10,12 @@
 Only JSON and the submission say which person is whose; in the others the order is that of the benchmark's split.
 Coordinates are those of the annotation files, unchanged: MPII's and LSP's count the first pixel as 1, and so do
 predictions of a network that learned from them.
+
+JSON and `.h5` as written here carry a SHA-256, `.mat` MATLAB's own checksum; files of other tools need none. Who
+changes a JSON file takes its `sha256` out.
 """
 
+import hashlib
 import io
 import json
 from collections.abc import Sequence
@@ -24,6 +28,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pose_regression import skeleton
+from pose_regression.container import BLOCK, MAGIC, check_seal, sealed
 from pose_regression.data.matlab import read_variables
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
@@ -82,10 +87,10 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
             temporary.write_text(text, encoding="utf-8")
     elif path.suffix == ".h5":
         buffer = io.BytesIO()  # on a full disk HDF5 itself would fail once more at every object that it lets go
-        with h5py.File(buffer, "w") as file:
+        with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
             file.create_dataset("preds", data=predictions.pixels.astype(np.float64))
         with atomic_path(path) as temporary:
-            temporary.write_bytes(buffer.getvalue())
+            temporary.write_bytes(sealed(buffer.getvalue()))
     elif path.suffix == ".mat":
         content = _to_mat(path, predictions)
         with atomic_path(path) as temporary:
@@ -251,7 +256,12 @@ def _to_json(predictions: Predictions) -> dict[str, Any]:
         if predictions.probability is not None:
             person["probability"] = _null(predictions.probability[row])
         people.append(person)
-    return {"joints": list(predictions.joints.names), "people": people}
+    content = {"joints": list(predictions.joints.names), "people": people}
+    return content | {"sha256": _digest(content)}
+
+
+def _digest(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def _null(values: np.ndarray) -> list:
@@ -264,6 +274,9 @@ def _null(values: np.ndarray) -> list:
 def _from_json(path: Path, joints: Skeleton) -> Predictions:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
+        said = content.pop("sha256", None) if isinstance(content, dict) else None
+        if said is not None and said != _digest(content):
+            raise ValueError("it is damaged: its content is not that of its 'sha256', which who changes it takes out")
         source = Skeleton(tuple(map(str, content["joints"])))
         people = content["people"]
         pixels = np.array([person["pixels"] for person in people], np.float64)
@@ -347,7 +360,10 @@ def _text(image: np.ndarray) -> str:
 
 def _read_h5(path: Path, joints: Skeleton) -> np.ndarray:
     try:
-        with h5py.File(path, "r") as file:
+        content = path.read_bytes()
+        if content.startswith(MAGIC):  # of this package
+            check_seal(path, content)
+        with h5py.File(io.BytesIO(content), "r") as file:
             if not isinstance(file.get("preds", getlink=True), h5py.HardLink):
                 found = ", ".join(file) or "nothing"
                 raise PoseError(f"{path} holds {found}; expected a data set 'preds' in the file itself, not a link.")

@@ -188,6 +188,39 @@ def test_submission_is_refused_for_other_joints_and_strange_ids(tmp_path):
         load_predictions(tmp_path / "other.mat", MPII)
 
 
+@pytest.mark.parametrize("suffix", [".json", ".h5", ".mat"])
+def test_no_flipped_bit_changes_what_is_read(tmp_path, suffix):
+    path, expected, refused = tmp_path / f"p{suffix}", named(), 0
+    save_predictions(path, expected)
+    content, random = path.read_bytes(), np.random.default_rng(0)
+    for place in random.integers(8 * len(content), size=100):
+        damaged = bytearray(content)
+        damaged[place // 8] ^= 1 << place % 8
+        path.write_bytes(damaged)
+        try:
+            found = load_predictions(path, MPII)
+        except PoseError as error:
+            assert f"p{suffix}" in str(error)
+            refused += 1
+        else:
+            np.testing.assert_array_equal(found.pixels, expected.pixels)
+            assert found.people in (None, expected.people)
+    assert refused > 50
+
+
+def test_a_changed_json_file_is_read_without_its_checksum(tmp_path):
+    path = tmp_path / "p.json"
+    save_predictions(path, named())
+    content = json.loads(path.read_text())
+    content["people"][0]["pixels"][0] = [1.0, 2.0]
+    path.write_text(json.dumps(content))
+    with pytest.raises(PoseError, match="p.json .*it is damaged"):
+        load_predictions(path, MPII)
+    del content["sha256"]
+    path.write_text(json.dumps(content, indent=1))
+    assert load_predictions(path, MPII).pixels[0, 0].tolist() == [1.0, 2.0]
+
+
 @pytest.mark.parametrize("suffix", [".json", ".h5", ".mat", ".npy"])
 def test_damaged_files_give_one_sentence_with_their_name(tmp_path, suffix):
     path = tmp_path / f"p{suffix}"
@@ -300,6 +333,7 @@ def test_json_with_a_mistake_is_refused_with_its_reason(tmp_path, change, messag
     save_predictions(path, named())
     content = json.loads(path.read_text())
     change(content)
+    del content["sha256"]
     path.write_text(json.dumps(content))
     with pytest.raises(PoseError, match=message):
         load_predictions(path, MPII)
