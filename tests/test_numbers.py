@@ -32,6 +32,7 @@ from pose_regression.predictor import PosePredictor
 from pose_regression.skeleton import PA16J
 from pose_regression.training import Recipe, compile_model, train
 
+WEIGHTS_CHECKED = "the weights are checked when a state is written, not yet after every step"
 TINY = Recipe(epochs=1, batch_size=2, optimizer="adamw", schedule="constant", augmentation=NONE)
 
 
@@ -185,12 +186,14 @@ def test_a_gradient_that_is_not_finite_stops_within_a_step(people, tmp_path, mon
     assert all(np.isfinite(array).all() for array in read_container(states(tmp_path)[-1])[0].values())
 
 
+@pytest.mark.xfail(strict=True, reason=WEIGHTS_CHECKED)
 def test_a_gradient_that_is_not_finite_names_its_own_batch(people, tmp_path, monkeypatch):
     error, steps = _train_spiked(people, tmp_path, monkeypatch, spike=2, save_every=100)
     plan = plan_epoch(people, PA16J, seed=0, epoch=0, augmentation=NONE)
     assert _images(error) == [Path(plan.image[2]).name] and steps == [0, 1, 2]
 
 
+@pytest.mark.xfail(strict=True, reason=WEIGHTS_CHECKED)
 def test_a_weight_that_relu_hides_from_the_loss_stops_the_first_step(people, tmp_path):
     model = _model()
     kernel = model.trainable_variables[0]

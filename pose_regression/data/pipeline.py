@@ -239,7 +239,8 @@ def evaluation_dataset(
 
 
 def _check_windows(paths: Sequence[str] | np.ndarray, affines: np.ndarray) -> None:
-    for path in np.asarray(paths)[~np.isfinite(affines).all(axis=(1, 2))]:
+    usable = np.isfinite(affines).all(axis=(1, 2)) & (np.linalg.det(affines) != 0)
+    for path in np.asarray(paths)[~usable]:
         raise PoseError(f"{path}: the window about the person is not finite or has no area.")
 
 
