@@ -60,6 +60,8 @@ def main() -> None:
         extended = corrections.without(extended, options.corrections)
     if options.fold:
         left_out, extended = shard(extended, options.fold, option="--fold")
+        if not extended:
+            raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {options.fold}")
     training = training + extended
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(

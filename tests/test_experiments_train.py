@@ -99,7 +99,7 @@ def test_train_lsp_predicts_the_fold_it_left_out_and_never_looks_at_the_test_hal
     monkeypatch.setattr(lsp, "load", load)
     (tmp_path / "labels.csv").write_text("image,joint,kind,residual,suggestion\n", encoding="utf-8")
     options = ["--data", leeds / "lsp", "--extra", leeds / "lspet", "--holdout", 2, "--output", tmp_path / "run"]
-    options += ["--fold", "2/3", "--corrections", tmp_path / "labels.csv", *TINY]
+    options += ["--fold", "2/3", "--corrections", tmp_path / "labels.csv", "--map-weight", "0.3", *TINY]
     assert _run(monkeypatch, train_lsp, *options) == 0
     assert "12 people to train on, 2 to validate on" in capsys.readouterr().out
     found = load_predictions(tmp_path / "run" / "left_out.json", LSP)
