@@ -5,15 +5,16 @@ deleted at any time.
 """
 
 import hashlib
+import http.client
 import os
-import socket
 import tempfile
+import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-
-import keras
 
 from pose_regression.errors import PoseError
 
@@ -47,6 +48,12 @@ PUBLISHED = {
 
 TIMEOUT = 60.0
 """Seconds without a byte after which a download is given up."""
+
+LONGEST = 3600.0
+"""Seconds after which it is given up in any case."""
+
+LARGEST = 500_000_000
+"""Bytes that no published file has; a server that sends more would fill the disk."""
 
 
 def cache_folder() -> Path:
@@ -83,18 +90,20 @@ def published_file(name: str) -> Iterator[Path]:
     published, folder = PUBLISHED[name], cache_folder()
     by_hand = folder / published.file_name
     if by_hand.is_file():
-        _check_md5(by_hand, published.md5)
+        _check_md5(by_hand, published.md5, called=by_hand)
         yield by_hand
         return
     with _download_folder(folder) as temporary:
+        path = temporary / published.file_name
         try:
-            _download(published, temporary)
-        except Exception as error:  # Keras raises bare exceptions
+            _download(published.url, path)
+            _check_md5(path, published.md5, called=published.url)
+        except (OSError, ValueError, http.client.HTTPException) as error:  # a wrong MD5 is a PoseError, a ValueError
             raise PoseError(
                 f"The weights {name!r} could not be downloaded ({_reason(error)}): fetch {published.url} by hand and "
                 f"save it as {by_hand}."
             ) from error
-        yield temporary / published.file_name
+        yield path
 
 
 @contextmanager
@@ -109,35 +118,44 @@ def _download_folder(parent: Path) -> Iterator[Path]:
         yield Path(name)
 
 
-def _download(published: Published, folder: Path) -> None:
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # `get_file` has none: a server that falls silent would be waited for for ever
-    try:
-        keras.utils.get_file(
-            published.file_name,
-            published.url,
-            file_hash=published.md5,
-            hash_algorithm="md5",
-            cache_dir=str(folder),
-            cache_subdir="",
-        )
-    finally:
-        socket.setdefaulttimeout(timeout)
+class _Redirects(urllib.request.HTTPRedirectHandler):
+    """To any host, as the file's MD5 is checked, but never from HTTPS to what is not."""
+
+    def redirect_request(self, req, fp, code, msg, headers, newurl):
+        if req.type == "https" and not newurl.startswith("https:"):
+            raise urllib.error.URLError(f"redirected from https to {newurl}")
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _download(url: str, path: Path) -> None:
+    """Fetch `url` into the file `path`; an `OSError`, `ValueError` or `HTTPException` says what is wrong."""
+    print(f"Downloading {url} ...", flush=True)
+    start = time.monotonic()
+    opener = urllib.request.build_opener(_Redirects)
+    with opener.open(url, timeout=TIMEOUT) as response, open(path, "wb") as file:
+        announced = response.length
+        while chunk := response.read1(1 << 16):
+            file.write(chunk)
+            if file.tell() > LARGEST:
+                raise ValueError(f"it is longer than {LARGEST} bytes")
+            if time.monotonic() - start > LONGEST:
+                raise ValueError(f"not done after {LONGEST:g} seconds")
+        if announced is not None and file.tell() < announced:
+            raise ValueError(f"retrieval incomplete: got {file.tell()} of {announced} bytes")
 
 
 def _reason(error: Exception) -> str:
-    """What Keras' message says, without the URL it begins with."""
-    text = str(error)
-    if text.startswith("URL fetch failure on "):
-        return text.partition(": ")[2].removeprefix("None -- ")
-    return text.rstrip(".")
+    if isinstance(error, urllib.error.HTTPError):
+        return f"{error.code} -- {error.msg}"
+    reason = error.reason if isinstance(error, urllib.error.URLError) else error
+    return " ".join(str(reason).split()).rstrip(".") or type(reason).__name__
 
 
-def _check_md5(path: Path, expected: str) -> None:
+def _check_md5(path: Path, expected: str, *, called: str | Path) -> None:
     try:
         with open(path, "rb") as file:
             found = hashlib.file_digest(file, lambda: hashlib.md5(usedforsecurity=False)).hexdigest()
     except OSError as error:
         raise PoseError(f"{path} could not be read: {error.strerror}.") from error
     if found != expected:
-        raise PoseError(f"{path} is not the published file, or damaged: its MD5 is {found}, expected {expected}.")
+        raise PoseError(f"{called} is not the published file, or damaged: its MD5 is {found}, expected {expected}.")

@@ -1,11 +1,15 @@
 """Weights by name: whole and the right ones, or one sentence; against a server on this machine."""
 
+import contextlib
 import hashlib
 import shutil
 import socket
 import subprocess
 import sys
 import threading
+import time
+import urllib.error
+import urllib.request
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -53,8 +57,8 @@ def serve(monkeypatch):
     monkeypatch.setenv("no_proxy", "*")
     servers = []
 
-    def start(answers):
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    def start(answers, handler=Handler):
+        server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
         server.answers, server.requested = answers, []
         threading.Thread(target=server.serve_forever, daemon=True).start()
         servers.append(server)
@@ -135,7 +139,7 @@ def test_redirect_to_another_host_is_followed_and_verified(content, serve, publi
     server = serve({"/release/authors.h5": (302, location, b"")})
     publish(server.server_port)
     if elsewhere:
-        with pytest.raises(PoseError, match="could not be downloaded .*hash does not match"):
+        with pytest.raises(PoseError, match="could not be downloaded .*its MD5 is"):
             weights.weights_path("mpii")
         assert files(cache) == []
     else:
@@ -146,9 +150,9 @@ def test_redirect_to_another_host_is_followed_and_verified(content, serve, publi
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        (lambda content: (200, {}, content[: len(content) // 2]), "hash does not match"),
+        (lambda content: (200, {}, content[: len(content) // 2]), "its MD5 is"),
         (lambda content: (200, {"Content-Length": str(len(content))}, content[:5000]), "retrieval incomplete"),
-        (lambda content: (200, {}, b""), "hash does not match"),
+        (lambda content: (200, {}, b""), "its MD5 is"),
         (lambda content: (404, {}, b"gone"), "404 -- Not Found"),
         (lambda content: (500, {}, b"broken"), "500 -- Internal Server Error"),
         (lambda content: (302, {"Location": "file:///etc/hostname"}, b""), "302 -- .*not allowed"),
@@ -163,6 +167,54 @@ def test_failed_download_is_one_sentence_and_leaves_nothing(content, serve, publ
     message = str(caught.value)
     assert url in message and str(cache / "authors.h5") in message and "\n" not in message
     assert files(cache) == []
+
+
+@pytest.mark.parametrize("announced", [True, False], ids=["announced", "without a length"])
+def test_a_body_without_end_is_given_up(serve, publish, cache, monkeypatch, announced):
+    class Endless(Handler):
+        def do_GET(self):
+            self.send_response(200)
+            if announced:
+                self.send_header("Content-Length", str(10**15))
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(bytes(1 << 16))
+
+    monkeypatch.setattr(hub, "LARGEST", 1_000_000)
+    server = serve({}, Endless)
+    publish(server.server_port)
+    with pytest.raises(PoseError, match="could not be downloaded .it is longer than 1000000 bytes"):
+        weights.weights_path("mpii")
+    assert files(cache) == []
+
+
+def test_a_body_that_comes_in_drops_is_given_up(serve, publish, cache, monkeypatch):
+    class Drops(Handler):
+        def do_GET(self):
+            self.send_response(200)
+            self.end_headers()
+            with contextlib.suppress(OSError):
+                while True:
+                    self.wfile.write(b"x")
+                    time.sleep(0.02)
+
+    monkeypatch.setattr(hub, "LONGEST", 0.5)
+    publish(serve({}, Drops).server_port)
+    with pytest.raises(PoseError, match="could not be downloaded .not done after 0.5 seconds"):
+        weights.weights_path("mpii")
+    assert files(cache) == []
+
+
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1/authors.h5", "ftp://127.0.0.1/authors.h5", "file:///etc/hostname"]
+)
+def test_no_redirect_leaves_https(location):
+    request = urllib.request.Request("https://github.com/authors.h5")
+    with pytest.raises(urllib.error.URLError, match=f"redirected from https to {location}"):
+        hub._Redirects().redirect_request(request, None, 302, "Found", {}, location)
+    onwards = hub._Redirects().redirect_request(request, None, 302, "Found", {}, "https://elsewhere.com/authors.h5")
+    assert onwards.full_url == "https://elsewhere.com/authors.h5"
 
 
 def test_without_a_connection_the_sentence_names_url_and_place(publish, cache):
@@ -184,7 +236,6 @@ def test_a_silent_server_is_given_up(publish, cache, monkeypatch):
         publish(listener.getsockname()[1])
         with pytest.raises(PoseError, match="could not be downloaded .*timed out"):
             weights.weights_path("mpii")
-    assert socket.getdefaulttimeout() is None
 
 
 def test_a_file_fetched_by_hand_is_checked_and_used(content, publish, cache, monkeypatch):
