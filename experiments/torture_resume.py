@@ -1,80 +1,148 @@
 """Kill a training again and again, and compare its end with one that was left alone.
 
-    python -m experiments.torture_resume --kills 10 --in-save 3
+    python -m experiments.torture_resume --kills 10 --in-save 3 --terms 2
 
-Trains a tiny network twice on a small synthetic set, in deterministic mode: once undisturbed, once killed with
-SIGKILL `--kills` times, `--in-save` of them while a state is being written (its temporary file exists), and resumed
-each time. Then every array of the final states, the histories and the kept weights must be equal, bit for bit.
-About 15 seconds a kill on 2 cores. Exit code 1 if anything differs.
+Trains a tiny network twice on a small synthetic set, in deterministic mode: once undisturbed, once killed with SIGKILL
+`--kills` times, at random moments and `--in-save` times while a state is being written, and ended with SIGTERM
+`--terms` times, after which it must exit with 143 within 30 seconds. It is resumed each time. Then every array of the
+final states, the histories and the kept weights must be equal, bit for bit.
+
+To hit a write for sure the process is first stopped: if the temporary file is still there, it is killed, and otherwise
+it goes on. To save the time of importing TensorFlow, the killed processes are forked from this one, which has imported
+it and started nothing of it; the others are started as users start them.
+
+About 10 seconds a kill and 20 seconds a SIGTERM on 2 cores. Exit code 1 if anything differs.
 """
 
 import argparse
 import os
 import random
 import signal
-import subprocess
 import sys
 import tempfile
 import time
+import traceback
 from pathlib import Path
 
 import numpy as np
 
+import pose_regression.evaluation  # noqa: F401  for the forked processes
+import pose_regression.training  # noqa: F401
+from experiments import train_mpii
 from experiments.command import run
+from experiments.training_run import main_of
 from pose_regression.checkpoint import states
 from pose_regression.container import read_container
 from pose_regression.data import synthetic
 from pose_regression.errors import PoseError
 
 TINY = "--recipe quick --blocks 1 --width 36 --input-size 64 --batch-size 8 --deterministic --save-every 2".split()
+STEPS = 20
+"""Batches of an epoch."""
+STEPS_BETWEEN = 12
+"""Batches that the run has for each interruption, so that the last one still finds it running."""
+LONGEST_EXIT = 30.0
+"""Seconds from SIGTERM to the end."""
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=10)
-    parser.add_argument("--in-save", type=int, default=3, help="how many of the kills hit a state being written")
-    parser.add_argument("--epochs", type=int, default=8)
-    parser.add_argument("--seed", type=int, default=0, help="of the moments")
+    parser.add_argument("--kills", type=int, default=10, metavar="N", help="with SIGKILL (default: 10)")
+    parser.add_argument(
+        "--in-save", type=int, default=3, metavar="N", help="of the kills, hit a state being written (default: 3)"
+    )
+    parser.add_argument("--terms", type=int, default=2, metavar="N", help="ends with SIGTERM (default: 2)")
+    parser.add_argument("--epochs", type=int, metavar="N", help="default: as many as the interruptions need")
+    parser.add_argument("--seed", type=int, default=0, help="of the moments (default: 0)")
     options = parser.parse_args()
-    if not 0 <= options.in_save <= options.kills:
-        raise PoseError(f"--in-save must lie between 0 and --kills. Received: {options.in_save} of {options.kills}")
+    if not 0 <= options.in_save <= options.kills or options.terms < 0:
+        raise PoseError(
+            "--in-save must lie between 0 and --kills, and --terms be at least 0. "
+            f"Received: {options.in_save}, {options.kills} and {options.terms}"
+        )
+    kinds = ["save"] * options.in_save + ["kill"] * (options.kills - options.in_save) + ["term"] * options.terms
+    epochs = options.epochs or max(8, -(-len(kinds) * STEPS_BETWEEN // STEPS))
     with tempfile.TemporaryDirectory() as folder:
         data, alone, killed = (Path(folder, name) for name in ("data", "alone", "killed"))
-        synthetic.write(data, train=160, validation=16, seed=1)
+        synthetic.write(data, train=8 * STEPS, validation=16, seed=1)
         started = time.monotonic()
-        if _start(data, alone, options.epochs).wait():
+        if _wait(_spawn(_command(data, alone, epochs), _log(alone))):
             raise PoseError(f"The undisturbed training failed; its log:\n{_log(alone).read_text()[-2000:]}")
-        print(f"Undisturbed: {time.monotonic() - started:.0f} s.", flush=True)
-        _kill_repeatedly(data, killed, options)
-        problems = differences(alone, killed)
-    print("\n".join(problems) or f"{options.kills} kills, {options.in_save} of them in a save: no difference.")
+        print(f"Undisturbed, {epochs} epochs: {time.monotonic() - started:.0f} s.", flush=True)
+        moments = random.Random(options.seed)
+        moments.shuffle(kinds)
+        problems = _interrupt(kinds, moments, _command(data, killed, epochs), killed)
+        problems += differences(alone, killed)
+    print("\n".join(problems) or "Nothing differs.")
     return 1 if problems else 0
 
 
-def _kill_repeatedly(data: Path, output: Path, options: argparse.Namespace) -> None:
-    moments = random.Random(options.seed)
-    in_save = set(moments.sample(range(options.kills), options.in_save))
-    steps = 160 // 8 * options.epochs
-    for kill in range(options.kills):
-        # Somewhere in the next piece of the run, so that the last kill still finds it running.
-        target = _steps(output) + moments.randint(0, max(1, 2 * steps // (3 * options.kills)))
-        process = _start(data, output, options.epochs)
-        while process.poll() is None:
-            writing = any(".tmp-" in path.name for path in output.glob(".state-*"))
-            if _steps(output) >= target and (writing if kill in in_save else True):
-                if kill not in in_save:
-                    time.sleep(moments.uniform(0, 0.1))
-                process.send_signal(signal.SIGKILL)
-                break
-            time.sleep(0.0002)
-        left = [path.name for path in output.glob(".state-*")]
-        if process.wait() != -signal.SIGKILL:
-            raise PoseError(f"The training ended before kill {kill + 1}; its log:\n{_log(output).read_text()[-2000:]}")
-        print(f"Kill {kill + 1} after step {_steps(output)}" + (f", writing {left[0]}" if left else ""), flush=True)
-        if kill in in_save and not left:
-            print("  (the write had just ended)")
-    if _start(data, output, options.epochs).wait():
+def _interrupt(kinds: list[str], moments: random.Random, command: list[str], output: Path) -> list[str]:
+    """Interrupt the run again and again, and then let it end; what was wrong on the way. Prints the counts."""
+    problems, exits, graceful, early, in_save, in_other = [], [], 0, 0, 0, 0
+    for number, kind in enumerate(kinds, 1):
+        pid = _spawn(command, _log(output)) if kind == "term" else _fork(command, _log(output))
+        end = _await_moment(pid, kind, moments, output)
+        if end is None:
+            sent = time.monotonic()
+            os.kill(pid, signal.SIGTERM if kind == "term" else signal.SIGKILL)
+            end = _wait(pid, seconds=LONGEST_EXIT if kind == "term" else None)
+            if kind == "term":
+                exits.append(time.monotonic() - sent)
+        # Before the training has begun nothing is there to save, and SIGTERM ends the process at once.
+        expected = (128 + signal.SIGTERM, -signal.SIGTERM) if kind == "term" else (-signal.SIGKILL,)
+        if end is None:
+            problems.append(f"Interruption {number}: SIGTERM had not ended the training in {LONGEST_EXIT:g} s.")
+            os.kill(pid, signal.SIGKILL)
+            _wait(pid)
+        elif end not in expected:
+            raise PoseError(
+                f"The training ended with {end} before interruption {number} or by it; with 0, give it more --epochs. "
+                f"Its log:\n{_log(output).read_text()[-2000:]}"
+            )
+        graceful += end == 128 + signal.SIGTERM
+        early += end == -signal.SIGTERM
+        left = sorted(path.name for path in output.glob(".*.tmp-*"))
+        in_save += any(name.startswith(".state-") for name in left)
+        in_other += any(not name.startswith(".state-") for name in left)
+        what = f"SIGTERM, exit code {end} after {exits[-1]:.1f} s" if kind == "term" else "SIGKILL"
+        print(
+            f"{number}: {what}, step {_steps(output)}{''.join(f', half written: {name}' for name in left)}", flush=True
+        )
+    if _wait(_spawn(command, _log(output))):
         raise PoseError(f"The resumed training failed; its log:\n{_log(output).read_text()[-2000:]}")
+    problems += [f"{path.name} was left behind" for path in output.glob(".*.tmp-*")]
+    kills = len(kinds) - len(exits)
+    print(f"{kills} kills: {in_save} left a state half written, {in_other} another file; {kills}/{kills} resumed.")
+    if exits:
+        print(
+            f"{len(exits)} SIGTERM: {graceful} ended with 143 and the state saved, {early} before the training had "
+            f"begun; the slowest took {max(exits):.1f} s; {len(exits)}/{len(exits)} resumed."
+        )
+    return problems
+
+
+def _await_moment(pid: int, kind: str, moments: random.Random, output: Path) -> int | None:
+    """Return when the process is to be interrupted; its exit code, if it ended before."""
+    if kind != "save" and moments.random() < 0.2:  # while it starts, or reads the state
+        return _wait(pid, seconds=moments.uniform(0, 10))
+    target = _steps(output) + 1 + moments.randint(0, STEPS_BETWEEN // 3)
+    while (end := _wait(pid, seconds=0)) is None:
+        if _steps(output) >= target:
+            if kind != "save":
+                return _wait(pid, seconds=moments.uniform(0, 0.3))
+            if _is_writing(output):
+                os.kill(pid, signal.SIGSTOP)
+                os.waitid(os.P_PID, pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+                if _is_writing(output):
+                    return None
+                os.kill(pid, signal.SIGCONT)
+        time.sleep(0.0002)
+    return end
+
+
+def _is_writing(output: Path) -> bool:
+    return any(".tmp-" in path.name for path in output.glob(".state-*"))
 
 
 def differences(a: Path, b: Path) -> list[str]:
@@ -94,10 +162,51 @@ def differences(a: Path, b: Path) -> list[str]:
     return problems
 
 
-def _start(data: Path, output: Path, epochs: int) -> subprocess.Popen:
-    command = [sys.executable, "-m", "experiments.train_mpii", "--data", data, "--output", output, "--resume", *TINY]
-    with open(_log(output), "a") as log:
-        return subprocess.Popen([*map(str, command), "--epochs", str(epochs)], stdout=log, stderr=log, env=os.environ)
+def _command(data: Path, output: Path, epochs: int) -> list[str]:
+    """The arguments of `experiments.train_mpii`."""
+    return ["--data", str(data), "--output", str(output), "--resume", *TINY, "--epochs", str(epochs)]
+
+
+def _spawn(command: list[str], log: Path) -> int:
+    """Start a training as users do; its process id."""
+    arguments = [sys.executable, "-m", "experiments.train_mpii", *command]
+    open_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+    actions = [open_log, (os.POSIX_SPAWN_DUP2, 1, 2)]
+    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
+
+
+def _fork(command: list[str], log: Path) -> int:
+    """Start a training in a copy of this process; its id."""
+    sys.stdout.flush()
+    if pid := os.fork():
+        return pid
+    try:
+        descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
+        os.dup2(descriptor, 1)
+        os.dup2(descriptor, 2)
+        sys.argv = ["train_mpii", *command]
+        main_of(train_mpii.main)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+    except BaseException:  # it must not go on as a second copy of the caller
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code)
+
+
+def _wait(pid: int, *, seconds: float | None = None) -> int | None:
+    """The exit code, negative for a signal; None if it still runs after `seconds`."""
+    begun = time.monotonic()
+    while True:
+        found, status = os.waitpid(pid, 0 if seconds is None else os.WNOHANG)
+        if found:
+            return os.waitstatus_to_exitcode(status)
+        if seconds is not None and time.monotonic() - begun >= seconds:
+            return None
+        time.sleep(0.001)
 
 
 def _log(output: Path) -> Path:
@@ -110,7 +219,7 @@ def _steps(output: Path) -> int:
     if not found:
         return 0
     epoch, batch = (int(part) for part in found[-1].stem.split("-")[1:])
-    return epoch * (160 // 8) + batch
+    return epoch * STEPS + batch
 
 
 if __name__ == "__main__":
