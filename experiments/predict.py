@@ -343,6 +343,9 @@ def predict_video(
                 progress.show(f"frame {number + 1} of {count}")
         finally:
             writer.release()
+        # OpenCV says nothing of a full disk.
+        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != number + 1:
+            raise PoseError(f"{overlay} could not be written: it is not whole; is the disk full?")
 
 
 def _frame_name(path: Path, number: int) -> str:

@@ -229,11 +229,16 @@ def test_video(place):
     def stream(frames, boxes, on_error):
         return ([] for _ in frames)
 
-    progress = predict.Progress(1)
-    with place.full(), pytest.raises(PoseError, match=f"{overlay}{REASON}"):
-        predict.predict_video(stream, source, overlay, None, found=predict.Found(), progress=progress)
+    def write():
+        predict.predict_video(stream, source, overlay, None, found=predict.Found(), progress=predict.Progress(1))
+
+    with place.full(), pytest.raises(PoseError, match=f"{overlay} could not be written: it is not whole"):
+        write()
     assert overlay.read_bytes() == b"old" and os.listdir(place.folder).count("overlay.mp4") == 1
     assert not list(place.folder.glob(".*.tmp-*"))
+    write()
+    capture = cv2.VideoCapture(str(overlay))
+    assert sum(1 for _ in iter(lambda: capture.read()[0], False)) == 4
 
 
 def test_the_command_predict_ends_with_one_sentence(place, monkeypatch, capsys):
