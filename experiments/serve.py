@@ -14,6 +14,7 @@ address may ask 30 times a minute. Photographs are kept in no file or log.
 """
 
 import argparse
+import ctypes
 import io
 import json
 import socket
@@ -77,6 +78,7 @@ def main() -> None:
     if options.per_minute < 1:
         raise PoseError(f"--per-minute must be at least 1. Received: {options.per_minute}")
 
+    share_memory()
     import numpy as np
 
     from pose_regression.predictor import PosePredictor
@@ -92,6 +94,17 @@ def main() -> None:
             )
         print(f"http://{options.host}:{options.port}  (Ctrl-C ends it)", flush=True)
         server.serve_forever()
+
+
+def share_memory() -> None:
+    """Let all threads take memory from the same two pools, where the C library is glibc; to be called before TensorFlow.
+
+    It would give every new thread another pool, up to eight for each core, and each keeps what the largest image in it
+    ever needed: 400 requests of 8 clients added 250 MiB, and 37 with this.
+    """
+    arena_max = -8
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).mallopt(arena_max, 2)
 
 
 class PoseServer(ThreadingHTTPServer):
