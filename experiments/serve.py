@@ -97,10 +97,10 @@ def main() -> None:
 
 
 def share_memory() -> None:
-    """Let all threads take memory from the same two pools, where the C library is glibc; to be called before TensorFlow.
+    """Let all threads take memory from the same two pools, where the C library is glibc. Call it before TensorFlow.
 
     It would give every new thread another pool, up to eight for each core, and each keeps what the largest image in it
-    ever needed: 400 requests of 8 clients added 250 MiB, and 37 with this.
+    ever needed: 400 requests of 8 clients added 250 MiB, and with this 37.
     """
     arena_max = -8
     with suppress(OSError, AttributeError):
