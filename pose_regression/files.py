@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -45,6 +45,12 @@ def read_json(path: Path) -> Any:
         raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:
         raise PoseError(f"{path} is not JSON: {error}.") from error
+
+
+def shown(row: Sequence[str]) -> str:
+    """A line of CSV for a message: after a quotation mark that nothing closes it is the rest of the file."""
+    text = ",".join(row)
+    return text if len(text) <= 200 and text.isprintable() else ascii(text[:100]) + "..."
 
 
 def _fsync(path: Path) -> None:

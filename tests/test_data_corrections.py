@@ -92,3 +92,11 @@ def test_wrong_files_are_named_with_line_and_reason(tmp_path, text, message):
         path.write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(PoseError, match=message):
         corrections.without([sample("a.jpg")], path)
+
+
+def test_a_quotation_mark_that_nothing_closes_does_not_fill_the_message(tmp_path):
+    path = tmp_path / "c.csv"
+    path.write_text(HEADER + '"a.jpg,head,swap,1,\n' + "b.jpg,head,misplaced,1,\n" * 1000)
+    with pytest.raises(PoseError, match="c.csv, line 2: expected image") as error:
+        corrections.read(path)
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)

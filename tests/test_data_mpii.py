@@ -322,6 +322,13 @@ def test_malformed_list_is_named(tmp_path, text):
         mpii.read_validation_csv(tmp_path / "validation.csv")
 
 
+def test_a_quotation_mark_that_nothing_closes_does_not_fill_the_message(tmp_path):
+    (tmp_path / "v.csv").write_text('image,person\n"a.jpg,1\n' + "b.jpg,0\n" * 1000)
+    with pytest.raises(PoseError, match="v.csv, line 2: expected image,person") as error:
+        mpii.read_validation_csv(tmp_path / "v.csv")
+    assert len(str(error.value)) < 500 and "\n" not in str(error.value)
+
+
 def test_structures_of_another_layout_are_named(tmp_path):
     path = tmp_path / "r.mat"
     savemat(path, {"RELEASE": np.ones(3)}, do_compression=True)

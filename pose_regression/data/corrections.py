@@ -20,7 +20,7 @@ import numpy as np
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, shown
 from pose_regression.skeleton import PA16J, Skeleton
 
 __all__ = ["KINDS", "Correction", "read", "without", "write"]
@@ -68,7 +68,7 @@ def read(path: str | Path, skeleton: Skeleton = PA16J) -> list[Correction]:
         raise PoseError(f"{path} is no readable CSV file of corrections ({error}).") from error
     header, *rows = rows or [[]]
     if tuple(header) != _COLUMNS:
-        raise PoseError(f"{path} must begin with the line {','.join(_COLUMNS)}. Received: {','.join(header)}")
+        raise PoseError(f"{path} must begin with the line {','.join(_COLUMNS)}. Received: {shown(header)}")
     return [_parse(row, f"{path}, line {i}", skeleton) for i, row in enumerate(rows, start=2)]
 
 
@@ -123,11 +123,11 @@ def _parse(row: Sequence[str], where: str, skeleton: Skeleton) -> Correction:
     except ValueError:
         line = None
     if line is None or not math.isfinite(line.residual):
-        raise PoseError(f"{where}: expected {','.join(_COLUMNS)}, residual a number. Received: {','.join(row)}")
+        raise PoseError(f"{where}: expected {','.join(_COLUMNS)}, residual a number. Received: {shown(row)}")
     if kind not in KINDS:
-        raise PoseError(f"{where}: the kinds are {', '.join(KINDS)}. Received: {kind}")
+        raise PoseError(f"{where}: the kinds are {', '.join(KINDS)}. Received: {shown([kind])}")
     if joint not in skeleton.names:
-        raise PoseError(f"{where}: no joint is called {joint!r}; the joints are {', '.join(skeleton.names)}.")
+        raise PoseError(f"{where}: no joint is called {shown([joint])!r}; the joints are {', '.join(skeleton.names)}.")
     if kind == "swap" and skeleton.flip[skeleton.index(joint)] == skeleton.index(joint):
         raise PoseError(f"{where}: {joint} has no left and right that could be swapped.")
     return line

@@ -28,6 +28,7 @@ from pose_regression import skeleton
 from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.files import shown
 
 __all__ = ["find_release", "load", "read_authors", "read_release", "read_validation_csv", "read_validation_h5"]
 
@@ -243,10 +244,10 @@ def read_validation_csv(path: str | Path) -> list[tuple[str, int]]:
     except (OSError, ValueError, csv.Error) as error:
         raise PoseError(f"{path} is no readable CSV file ({error}).") from error
     if header != ["image", "person"]:
-        raise PoseError(f"{path} must begin with the line image,person. Received: {','.join(header)}")
+        raise PoseError(f"{path} must begin with the line image,person. Received: {shown(header)}")
     for i, row in enumerate(rows, start=2):
         if len(row) != 2 or not row[1].isdecimal():
-            raise PoseError(f"{path}, line {i}: expected image,person (from 0). Received: {','.join(row)}")
+            raise PoseError(f"{path}, line {i}: expected image,person (from 0). Received: {shown(row)}")
     return [(image, int(person)) for image, person in rows]
 
 
