@@ -123,7 +123,10 @@ def main() -> int:
         raise PoseError("--flips, --truncations, --mutations and --images must be at least 0.")
     print("| kind | damage | files | refused | read correctly | silent | failed | slowest, s | peak memory, MB |")
     print("|---|---|---:|---:|---:|---:|---:|---:|---:|", flush=True)
-    damaged = [("flip", flip, options.flips), ("truncation", truncate, options.truncations)]
+    damaged: list[tuple[str, Damage, int]] = [
+        ("flip", flip, options.flips),
+        ("truncation", truncate, options.truncations),
+    ]
     jobs: list[tuple[dict[str, Make], list[tuple[str, Damage, int]]]] = [
         (WRITTEN, damaged),
         (TEXTS, [("mutation", mutate_text, options.mutations)]),
