@@ -90,15 +90,12 @@ def fill_memory(_: Path) -> str:
         (die, "failed", "the process died (3)"),
         (hang, "failed", "no answer in 5 s"),
         (take_long, "failed", "0.3 s"),
-        (fill_memory, "failed", " MB"),
     ],
-    ids=["refused", "read", "silent", "traceback", "nameless", "dead", "hangs", "slow", "large"],
+    ids=["refused", "read", "silent", "traceback", "nameless", "dead", "hangs", "slow"],
 )
 def test_every_outcome_is_told_apart_and_the_next_file_is_read(check, key, problem, monkeypatch):
     monkeypatch.setattr(torture_files, "SILENCE", 5.0 if check is hang else 60.0)
     monkeypatch.setattr(torture_files, "LONGEST", 0.2 if check is take_long else 10.0)
-    limit = torture_files._peak_memory() + (150 if check is fill_memory else 10_000)
-    monkeypatch.setattr(torture_files, "MOST_MEMORY", limit)
     count = 1 if check is hang else 3
     (row,) = torture("it", checking(check), [("flip", flip, count)])
     assert row.counts[key] == sum(row.counts.values()) == count
@@ -106,6 +103,17 @@ def test_every_outcome_is_told_apart_and_the_next_file_is_read(check, key, probl
     assert all(problem in line and line.startswith("it, flip ") for line in row.problems)
 
 
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:os.fork")
+def test_memory_over_the_limit_is_a_failure(monkeypatch):
+    monkeypatch.setattr(torture_files, "MOST_MEMORY", 10**6)
+    (usual,) = torture("it", checking(refuse), [("flip", flip, 1)])
+    monkeypatch.setattr(torture_files, "MOST_MEMORY", usual.peak + 150)
+    (row,) = torture("it", checking(fill_memory), [("flip", flip, 2)])
+    assert row.peak >= usual.peak + 290
+    assert row.counts["failed"] == 2 and all(line.endswith(" MB") for line in row.problems)
+
+
+@pytest.mark.filterwarnings("ignore:.*fork.*:DeprecationWarning", "ignore:os.fork")
 def test_files_that_cannot_be_read_whole_are_no_subject():
     def make(folder: Path) -> Subject:
         return Subject([(folder / "it", CONTENT)], lambda paths: ["refused"] * len(paths))
