@@ -14,7 +14,7 @@ other than the original's. Everything else is a failure: other exceptions, a dea
 processor time or 300 of silence, more than 1 GB of memory (TensorFlow included).
 
 Files are small and generated. Each kind is read by a process of its own, forked from this one and replaced when it
-dies. About 4 minutes of processor time. Prints a Markdown table, and exit code 1 if anything was silent or failed.
+dies. About 3 minutes of processor time. Prints a Markdown table, and exit code 1 if anything was silent or failed.
 """
 
 import argparse
