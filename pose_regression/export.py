@@ -395,7 +395,10 @@ def _save(network: keras.Model, directory: Path, signatures: Any) -> None:
     # Only the variables: whoever loads the file then needs no Keras.
     module = tf.Module()
     module.weights = [weight.value for weight in network.weights]
-    tf.saved_model.save(module, str(directory), signatures=signatures)
+    try:
+        tf.saved_model.save(module, str(directory), signatures=signatures)
+    except tf.errors.OpError as error:  # "...; No space left on device [Op:SaveV2]"
+        raise OSError(error.message.rpartition("; ")[2].partition(" [Op:")[0]) from error
 
 
 def _write_onnx(network: keras.Model, directory: Path, calibration: np.ndarray | None) -> None:
@@ -464,7 +467,10 @@ def _write_openvino(network: keras.Model, directory: Path, *, bfloat16: bool) ->
     with tempfile.TemporaryDirectory() as folder:
         _save(network, Path(folder), _serving_function(network, batch=None))
         model = openvino.convert_model(folder)
-    openvino.save_model(model, str(directory / "model.xml"), compress_to_fp16=bfloat16)
+    try:
+        openvino.save_model(model, str(directory / "model.xml"), compress_to_fp16=bfloat16)
+    except RuntimeError as error:  # "basic_ios::clear: iostream error"
+        raise OSError("OpenVINO failed to write its files; the disk may be full") from error
 
 
 # ---------------------------------------------------------------------------------------------------------- runtimes
