@@ -1,7 +1,7 @@
 """Train on Leeds Sports Pose, from MPII weights or from scratch, and score on its test half.
 
     python -m experiments.train_lsp --data datasets/lsp --extra datasets/lspet --weights none --recipe quick \\
-        --blocks 4 --width 288 --input-size 128 --dtype mixed_bfloat16 --output runs/lsp_small
+        --map-weight 0.3 --blocks 4 --width 288 --input-size 128 --dtype mixed_bfloat16 --output runs/lsp_small
     python -m experiments.train_lsp --data datasets/lsp --weights mpii.weights.h5 --output runs/lsp
 
 The second is the paper's: fine-tuning for 70 epochs at 2e-5 (section 4.1). 14 of the 16 joints are supervised. The

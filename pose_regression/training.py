@@ -139,6 +139,8 @@ def train(
     with _sigterm() as terminated:
         stop = _StopOnSignal(terminated)
         while progress.epoch < recipe.epochs:
+            if terminated.is_set():  # the state is on the disk
+                raise Terminated
             epoch, started, first = progress.epoch, time.monotonic(), progress.batch
             if recipe.schedule != "cosine":
                 model.optimizer.learning_rate = learning_rate(recipe, progress)
