@@ -87,6 +87,17 @@ def load_state(directory: str | Path, model: keras.Model) -> dict[str, Any] | No
 
     Says which files were damaged. `PoseError` if all are, or if they belong to another model.
     """
+    found = read_state(directory, model)
+    if not found:
+        return None
+    arrays, progress = found
+    for name, variable in state_variables(model).items():
+        variable.assign(arrays[name])
+    return progress
+
+
+def read_state(directory: str | Path, model: keras.Model) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+    """As `load_state`, but the arrays, by name, are not put into `model`."""
     damaged = []
     for path in reversed(states(directory)):
         try:
@@ -95,10 +106,12 @@ def load_state(directory: str | Path, model: keras.Model) -> dict[str, Any] | No
             print(f"{error} Trying the state before it.", flush=True)
             damaged.append(path)
             continue
-        _restore(model, arrays, path)
+        variables = state_variables(model)
+        if variables.keys() != arrays.keys() or any(arrays[n].shape != tuple(v.shape) for n, v in variables.items()):
+            raise PoseError(f"{path} is the state of another network or optimizer than the one this command describes.")
         for broken in damaged:  # it must not count as the newest when older states are deleted
             broken.unlink()
-        return metadata["progress"]
+        return arrays, metadata["progress"]
     if damaged:
         raise PoseError(f"No training state in {directory} can be read: {', '.join(p.name for p in damaged)}.")
     return None
@@ -114,11 +127,3 @@ def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
     variables = {f"model/{name}": variable for name, variable in named_weights(model).items()}
     variables |= {f"optimizer/{i:05d}": variable for i, variable in enumerate(model.optimizer.variables)}
     return variables | {f"metrics/{i:05d}": variable for i, variable in enumerate(model.metrics_variables)}
-
-
-def _restore(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    variables = state_variables(model)
-    if variables.keys() != arrays.keys() or any(arrays[n].shape != tuple(v.shape) for n, v in variables.items()):
-        raise PoseError(f"{path} is the state of another network or optimizer than the one this command describes.")
-    for name, variable in variables.items():
-        variable.assign(arrays[name])

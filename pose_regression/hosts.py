@@ -10,13 +10,15 @@ On one host without `join`, every function here is the trivial one.
 import json
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 
+from pose_regression import checkpoint
 from pose_regression.data.augment import Plan
 from pose_regression.errors import PoseError
 
@@ -133,12 +135,22 @@ def from_first(value: Any) -> Any:
     return json.loads(_broadcast(buffer).tobytes())
 
 
-def variables_from_first(variables: Iterable[keras.Variable]) -> None:
-    """Give the variables host 0's values."""
+def load_state(directory: Path, model: keras.Model) -> dict[str, Any] | None:
+    """As `checkpoint.load_state`, on every host from host 0's directory."""
     if count() == 1:
-        return
-    for variable in variables:
-        variable.assign(_broadcast(keras.ops.convert_to_numpy(variable.value)))
+        return checkpoint.load_state(directory, model)
+    from jax.experimental import multihost_utils
+
+    # Only read: to assign a shared variable is a computation of all hosts together.
+    found = checkpoint.read_state(directory, model) if first() else None
+    progress = from_first(found and found[1])
+    if progress:
+        variables = checkpoint.state_variables(model)
+        blank = {name: np.zeros(variable.shape, variable.dtype) for name, variable in variables.items()}
+        arrays = multihost_utils.broadcast_one_to_all(found[0] if found else blank)
+        for name, variable in variables.items():
+            variable.assign(np.asarray(arrays[name]))
+    return progress
 
 
 def gather(rows: np.ndarray, total: int) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 from keras import ops
 
 from pose_regression import hosts
-from pose_regression.checkpoint import load_state, save_state, state_variables
+from pose_regression.checkpoint import save_state
 from pose_regression.data.augment import AUTHORS, PAPER, Augmentation, Plan, plan_epoch
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
@@ -131,9 +131,8 @@ def train(
         raise PoseError(f"{len(samples)} samples do not fill one batch of {recipe.batch_size}.")
     progress = Progress(history=[])
     model.optimizer.build(model.trainable_variables)
-    restored = hosts.from_first(load_state(directory, model) if hosts.first() else None)
+    restored = hosts.load_state(directory, model)
     if restored:
-        hosts.variables_from_first(state_variables(model).values())
         progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
     with _sigterm() as terminated:

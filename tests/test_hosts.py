@@ -88,7 +88,7 @@ def test_two_hosts_and_two_devices_train_as_one(people, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_lost_host_stops_the_other_within_a_minute_and_both_resume(people, tmp_path):
+def test_a_lost_host_stops_the_other_within_a_minute(people, tmp_path):
     first, second = two_hosts(people, tmp_path, "--epochs", 12)
     while not list((tmp_path / "host0").glob("state-0000[1-9]*.h5")):
         assert first.poll() is None, (tmp_path / "host0.log").read_text()[-2000:]
@@ -98,7 +98,3 @@ def test_a_lost_host_stops_the_other_within_a_minute_and_both_resume(people, tmp
     assert first.wait(60) == 1
     assert time.monotonic() - killed < 60
     assert "lost another host" in (tmp_path / "host0.log").read_text()
-    again = two_hosts(people, tmp_path, "--epochs", 12)
-    assert [process.wait(600) for process in again] == [0, 0]
-    assert "Resuming at epoch" in (tmp_path / "host0.log").read_text()
-    assert len(history(tmp_path / "host0")) == 12
