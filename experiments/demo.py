@@ -15,7 +15,6 @@ import base64
 import io
 import json
 import os
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -32,6 +31,8 @@ from experiments.web import (
     PER_MINUTE,
     WAITING,
     RateLimit,
+    add_options,
+    announce,
     as_file,
     check_address,
     is_local,
@@ -79,10 +80,7 @@ class Answer:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=7860, help="default: 7860")
-    parser.add_argument("--max-upload-mb", type=float, default=20, metavar="N", help="size of a file (default: 20)")
+    add_options(parser, port=7860, megabytes=20)
     options = parser.parse_args()
     check_address(options.host, options.port, server="The page")
     max_bytes = upload_limit(options.max_upload_mb)
@@ -91,9 +89,7 @@ def main() -> None:
     from pose_regression.predictor import PosePredictor
 
     blocks = serve(PosePredictor(options.weights), host=options.host, port=options.port, max_bytes=max_bytes)
-    if not is_local(options.host):
-        print(f"Whoever can reach {options.host}:{options.port} can use the page: it has no password.", file=sys.stderr)
-    print(f"http://{options.host}:{options.port}  (Ctrl-C ends it)")
+    announce(options.host, options.port, server="page")
     try:
         blocks.block_thread()
     finally:

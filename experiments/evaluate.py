@@ -136,9 +136,9 @@ def main() -> None:
         print(report(result, Path(source["file"]).name))
     if options.output:
         release = None
-        if options.benchmark == "mpii" and options.split == "test":
+        if options.benchmark == "mpii" and options.split == "test" and not options.shard:
             release = options.annotation or mpii.find_release(options.data)
-        save(options.output, result, predictions, None if options.shard else release)
+        save(options.output, result, predictions, release)
         print(f"\nWritten to {options.output}: {', '.join(sorted(p.name for p in options.output.iterdir()))}")
     if options.sheet:
         errors = mean_errors(distances)

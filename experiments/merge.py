@@ -40,10 +40,13 @@ def main() -> None:
 
 def kind(path: Path, content: Any) -> str:
     """Which of the two formats a file has."""
-    keys = content.keys() if isinstance(content, dict) else ()
-    if "joints" in keys and isinstance(content["people"] if "people" in keys else None, list):
+
+    def has(*names: str) -> bool:
+        return isinstance(content, dict) and all(isinstance(content.get(name), list) for name in names)
+
+    if has("joints", "people"):
         return "predictions"
-    if all(isinstance(content.get(name), list) for name in ("images", "annotations", "categories")) if keys else False:
+    if has("images", "annotations", "categories"):
         return "poses"
     raise PoseError(f"{path} holds neither predictions of evaluate nor poses of predict.")
 
@@ -75,7 +78,8 @@ def merge_poses(parts: Sequence[tuple[Path, dict]]) -> dict[str, Any]:
             pictures[image["file_name"]] = image, []
         for person in content["annotations"]:
             pictures[names[person["image_id"]]][1].append(person)
-    images, people = [], []
+    images: list[dict] = []
+    people: list[dict] = []
     for number, name in enumerate(sorted(pictures), 1):
         image, found = pictures[name]
         images.append(image | {"id": number})

@@ -36,6 +36,8 @@ from experiments.web import (
     PER_MINUTE,
     WAITING,
     RateLimit,
+    add_options,
+    announce,
     as_file,
     check_address,
     is_local,
@@ -64,10 +66,7 @@ ROUTES = {"/predict": "POST", "/health": "GET"}
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
-    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
-    parser.add_argument("--port", type=int, default=8600, help="default: 8600")
-    parser.add_argument("--max-upload-mb", type=float, default=10, metavar="N", help="size of an image (default: 10)")
+    add_options(parser, port=8600, megabytes=10)
     parser.add_argument(
         "--per-minute", type=int, default=PER_MINUTE, metavar="N",
         help=f"requests of each address but this machine's own (default: {PER_MINUTE})",
@@ -87,12 +86,7 @@ def main() -> None:
     predictor.predict(np.zeros((64, 64, 3), np.uint8))  # the first one is slow: nobody shall wait for it
     limit = RateLimit(options.per_minute, seconds=60)
     with PoseServer(predictor, (options.host, options.port), max_bytes=max_bytes, limit=limit) as server:
-        if not is_local(options.host):
-            print(
-                f"Whoever can reach {options.host}:{options.port} can use the server: it has no password.",
-                file=sys.stderr,
-            )
-        print(f"http://{options.host}:{options.port}  (Ctrl-C ends it)", flush=True)
+        announce(options.host, options.port, server="server")
         server.serve_forever()
 
 

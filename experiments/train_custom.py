@@ -7,9 +7,9 @@
 
 The first suits some hundred to some thousand pictures: a small network that starts from weights for other joints, of
 which all fits but the layers that make heat maps and take them in. 450 rendered people with 5 joints, 8
-epochs: 68 PCK, and 4 without --weights (with K = 2 and the `small` of before). The second is the paper's network and recipe from
-scratch, and wants a GPU. `pose_regression/data/coco.py` says what is read from the file, how left and right are told,
-and what is skipped.
+epochs: 68 PCK, and 4 without --weights (with K = 2 and the `small` of before). The second is the paper's network and
+recipe from scratch, and wants a GPU. `pose_regression/data/coco.py` says what is read from the file, how left and
+right are told, and what is skipped.
 
 Without --validation the last tenth of the file's pictures (`--holdout`) is kept for it: the last and not any, since
 neighbours in a file are often frames of one film. The score is PCK@0.1 of the box: a joint is right within 0.1 of the

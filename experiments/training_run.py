@@ -80,15 +80,15 @@ def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
     """Hosts, devices, memory, determinism, seed and dtype; returns what makes the scope to build a model in."""
     import keras
 
-    if keras.backend.backend() == "jax":
-        _set_up_jax(options)
-        return nullcontext
+    scope = (_jax_scope if keras.backend.backend() == "jax" else _tensorflow_scope)(options)
+    keras.utils.set_random_seed(options.seed)
+    keras.config.set_dtype_policy(options.dtype)
+    return scope
+
+
+def _tensorflow_scope(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
     import tensorflow as tf
 
-    from pose_regression import hosts
-
-    if options.hosts:
-        hosts.join(options.hosts, options.host_index)  # refuses
     gpus = tf.config.list_physical_devices("GPU")
     if options.gpu_memory and not gpus:
         print("--gpu-memory has no effect: there is no GPU.", flush=True)
@@ -101,8 +101,6 @@ def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
         tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], virtual)
     if options.deterministic:
         tf.config.experimental.enable_op_determinism()
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(options.dtype)
     if options.devices == 1:
         return nullcontext
     kind = "GPU" if gpus else "CPU"
@@ -111,9 +109,8 @@ def set_up(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
     return tf.distribute.MirroredStrategy([f"{kind}:{i}" for i in range(options.devices)]).scope
 
 
-def _set_up_jax(options: argparse.Namespace) -> None:
+def _jax_scope(options: argparse.Namespace) -> Callable[[], AbstractContextManager]:
     import jax
-    import keras
     import tensorflow as tf
 
     from pose_regression import hosts
@@ -125,10 +122,9 @@ def _set_up_jax(options: argparse.Namespace) -> None:
         jax.config.update("jax_num_cpu_devices", options.devices)
     if options.hosts:
         hosts.join(options.hosts, options.host_index)
-    keras.utils.set_random_seed(options.seed)
-    keras.config.set_dtype_policy(options.dtype)
     if options.hosts or options.devices > 1:
         hosts.distribute(options.devices)
+    return nullcontext
 
 
 def run_training(
@@ -160,6 +156,8 @@ def run_training(
     from pose_regression.data.pipeline import prepare_crops, without_broken
 
     recipe = recipe_of(options)
+    if options.hosts:
+        hosts.check(options.hosts, options.host_index)
     devices = options.devices * len((options.hosts or "one").split(","))
     if recipe.batch_size % devices:
         raise PoseError(f"--batch-size {recipe.batch_size} does not divide by the number of devices, {devices}.")

@@ -1,7 +1,9 @@
-"""What servers for strangers' photographs share: where to listen, how much and how often may be asked."""
+"""What servers for strangers' photographs share: options, where to listen, how much and how often may be asked."""
 
+import argparse
 import ipaddress
 import socket
+import sys
 import tempfile
 import threading
 from collections import deque
@@ -65,6 +67,23 @@ def check_address(host: str, port: int, *, server: str) -> None:
             trial.bind(address)
     except OSError as error:
         raise PoseError(f"{server} cannot listen at {host}:{port}: {error.strerror}.") from error
+
+
+def add_options(parser: argparse.ArgumentParser, *, port: int, megabytes: int) -> None:
+    """The options of every server, with its own defaults."""
+    parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
+    parser.add_argument("--host", default="127.0.0.1", help="address to listen at (default: 127.0.0.1, this machine)")
+    parser.add_argument("--port", type=int, default=port, help=f"default: {port}")
+    parser.add_argument(
+        "--max-upload-mb", type=float, default=megabytes, metavar="N", help=f"size of a file (default: {megabytes})"
+    )
+
+
+def announce(host: str, port: int, *, server: str) -> None:
+    """Say where `server` listens, and whether others can reach it."""
+    if not is_local(host):
+        print(f"Whoever can reach {host}:{port} can use the {server}: it has no password.", file=sys.stderr)
+    print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
 
 
 def upload_limit(megabytes: float) -> int:

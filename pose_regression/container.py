@@ -26,14 +26,10 @@ def write_container(path: str | Path, arrays: Mapping[str, np.ndarray], metadata
 
     Any HDF5 reader opens the file; the metadata is the JSON text in the data set `metadata`.
     """
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
-        text = json.dumps(metadata, sort_keys=True).encode()
-        file.create_dataset("metadata", data=np.frombuffer(text, np.uint8))
-        for name, array in arrays.items():
-            file.create_dataset(f"arrays/{name}", data=array)
+    text = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
+    content = hdf5({"metadata": text} | {f"arrays/{name}": array for name, array in arrays.items()}, block=BLOCK)
     with atomic_path(path) as temporary:
-        temporary.write_bytes(sealed(buffer.getvalue()))
+        temporary.write_bytes(sealed(content))
 
 
 def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
@@ -67,16 +63,32 @@ def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, A
     return arrays, metadata
 
 
+def hdf5(arrays: Mapping[str, np.ndarray], *, block: int | None = None) -> bytes:
+    """The HDF5 file that holds `arrays`, by name, behind a user block of `block` bytes.
+
+    It is made in memory: on a full disk HDF5 itself would fail once more at every object that it lets go.
+    """
+    buffer = io.BytesIO()
+    with h5py.File(buffer, "w", userblock_size=block) as file:
+        for name, array in arrays.items():
+            file.create_dataset(name, data=array)
+    return buffer.getvalue()
+
+
 def sealed(content: bytes) -> bytes:
     """An HDF5 file that has a user block of `BLOCK` bytes, with the SHA-256 of the rest in that block."""
-    header = MAGIC + hashlib.sha256(content[BLOCK:]).hexdigest().encode() + b"\n"
-    return header.ljust(BLOCK, b"\0") + content[BLOCK:]
+    rest = content[BLOCK:]
+    return _seal(rest) + rest
 
 
 def check_seal(path: str | Path, content: bytes) -> None:
     """Raise a `PoseError` naming `path` unless `content` is as `sealed` gave it."""
-    if content != sealed(content):
+    if content[:BLOCK] != _seal(content[BLOCK:]):
         raise PoseError(f"{path} is damaged or truncated: its SHA-256 is not the one in its header.")
+
+
+def _seal(rest: bytes) -> bytes:
+    return (MAGIC + hashlib.sha256(rest).hexdigest().encode() + b"\n").ljust(BLOCK, b"\0")
 
 
 def _collect(arrays: dict[str, np.ndarray], name: str, item: h5py.Dataset | h5py.Group, size: int) -> None:

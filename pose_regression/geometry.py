@@ -41,9 +41,10 @@ def crop_affine(
 
 
 def transform_points(affine: np.ndarray, points: np.ndarray) -> np.ndarray:
-    """Send (..., J, 2) points through (..., 3, 3) matrices; NaN stays NaN."""
+    """Send (..., J, 2) points through (..., 3, 3) matrices; what is not finite stays so."""
     linear, offset = affine[..., :2, :2], affine[..., None, :2, 2]
-    return points @ np.swapaxes(linear, -1, -2) + offset
+    with np.errstate(invalid="ignore"):  # 0 times infinity
+        return points @ np.swapaxes(linear, -1, -2) + offset
 
 
 def invert(affine: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ import numpy as np
 from keras import KerasTensor, ops
 
 from pose_regression.layers import Tensor, coordinate_ramp, register
+from pose_regression.losses import mean_present
 from pose_regression.network import PoseRegressor
 from pose_regression.training import Recipe, create_running_losses, make_optimizer
 
@@ -74,7 +75,7 @@ class HeatmapLoss(keras.losses.Loss):
         target = gaussian_maps(y_true[..., :2], y_pred.shape[2:4], grid=self.grid, sigma=self.sigma)
         difference = ops.expand_dims(target, 1) - y_pred
         per_joint = ops.sum(ops.square(difference), axis=(1, 2, 3))
-        return ops.sum(per_joint * present, axis=-1) / ops.maximum(ops.sum(present, axis=-1), 1.0)
+        return mean_present(per_joint, present)
 
     def get_config(self):
         return super().get_config() | {"grid": self.grid, "sigma": self.sigma}

@@ -26,15 +26,11 @@ HEARTBEAT_TIMEOUT = 30
 """Seconds without a sign of life after which a host counts as lost; collectives notice a dead process at once."""
 
 
-def join(addresses: str, index: int) -> None:
-    """Connect the hosts; to be called before JAX computes anything.
-
-    Args:
-        addresses: of all hosts, separated by commas; the first, which coordinates, with a port ("10.0.0.1:8476").
-        index: which of them this is, from 0.
+def check(addresses: str, index: int) -> None:
+    """Refuse what `join` could not use.
 
     Raises:
-        PoseError: another backend than JAX, an index outside the list, or no contact within 5 minutes.
+        PoseError: another backend than JAX, no such addresses, or an index outside the list.
     """
     names = addresses.split(",")
     if keras.backend.backend() != "jax":
@@ -46,6 +42,20 @@ def join(addresses: str, index: int) -> None:
         raise PoseError(
             f"Expected addresses as HOST:PORT,HOST,... and an index below their number. Received: {addresses}, {index}"
         )
+
+
+def join(addresses: str, index: int) -> None:
+    """Connect the hosts; to be called before JAX computes anything.
+
+    Args:
+        addresses: of all hosts, separated by commas; the first, which coordinates, with a port ("10.0.0.1:8476").
+        index: which of them this is, from 0.
+
+    Raises:
+        PoseError: as `check`, or no contact within 5 minutes.
+    """
+    check(addresses, index)
+    names = addresses.split(",")
     import jax
 
     try:
@@ -132,22 +142,20 @@ def from_first(value: Any) -> Any:
     length = int(_broadcast(np.array(len(content), np.int32)))
     buffer = np.zeros(length, np.uint8)
     buffer[: len(content)] = content[:length]
-    return json.loads(_broadcast(buffer).tobytes())
+    return json.loads(np.asarray(_broadcast(buffer)).tobytes())
 
 
 def load_state(directory: Path, model: keras.Model) -> dict[str, Any] | None:
     """As `checkpoint.load_state`, on every host from host 0's directory."""
     if count() == 1:
         return checkpoint.load_state(directory, model)
-    from jax.experimental import multihost_utils
-
     # Only read: to assign a shared variable is a computation of all hosts together.
     found = checkpoint.read_state(directory, model) if first() else None
     progress = from_first(found and found[1])
     if progress:
         variables = checkpoint.state_variables(model)
         blank = {name: np.zeros(variable.shape, variable.dtype) for name, variable in variables.items()}
-        arrays = multihost_utils.broadcast_one_to_all(found[0] if found else blank)
+        arrays = _broadcast(found[0] if found else blank)
         for name, variable in variables.items():
             variable.assign(np.asarray(arrays[name]))
     return progress
@@ -182,7 +190,8 @@ def _jax() -> Any:
     return jax
 
 
-def _broadcast(array: np.ndarray) -> np.ndarray:
+def _broadcast(values: Any) -> Any:
+    """Host 0's array, or dictionary of arrays, of which every host has one of the same shapes."""
     from jax.experimental import multihost_utils
 
-    return np.asarray(multihost_utils.broadcast_one_to_all(array))
+    return multihost_utils.broadcast_one_to_all(values)

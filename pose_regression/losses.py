@@ -29,8 +29,7 @@ def elastic_net(target: Tensor, pose: Tensor, present: Tensor) -> Tensor:
     """
     mask = ops.expand_dims(present, 1)
     difference = _difference(target, pose, ops.expand_dims(mask, -1))
-    per_joint = ops.sum(ops.abs(difference) + ops.square(difference), axis=-1)
-    return ops.sum(per_joint, axis=-1) / ops.maximum(ops.sum(mask, axis=-1), 1.0)
+    return mean_present(ops.sum(ops.abs(difference) + ops.square(difference), axis=-1), mask)
 
 
 def elastic_net_with_entropy(target: Tensor, pose: Tensor, present: Tensor) -> Tensor:
@@ -62,7 +61,12 @@ def probability_entropy(target: Tensor, probability: Tensor, weight: Tensor) -> 
     weight = ops.expand_dims(weight, 1)
     target = ops.where(weight > 0, ops.expand_dims(target, 1), 0.0)
     entropy = _cross_entropy(target, probability)
-    return ops.sum(entropy * weight, axis=-1) / ops.maximum(ops.sum(weight, axis=-1), 1.0)
+    return mean_present(entropy, weight)
+
+
+def mean_present(values: Tensor, present: Tensor) -> Tensor:
+    """The mean along the last axis over what is present, where `present` is 1 and not 0; 0 where nothing is."""
+    return ops.sum(values * present, axis=-1) / ops.maximum(ops.sum(present, axis=-1), 1.0)
 
 
 @register

@@ -11,6 +11,7 @@ from keras import ops
 
 from pose_regression.heatmap_regression import SIGMA, block_heatmaps, gaussian_maps, part_maps
 from pose_regression.layers import Tensor
+from pose_regression.losses import mean_present
 from pose_regression.network import PoseRegressor, answers, regression_stage
 
 
@@ -35,8 +36,7 @@ def map_divergence(
     logits = ops.reshape(heatmaps, (-1, blocks, height * width, joints))
     difference = ops.log(ops.maximum(wanted, 1e-30)) - ops.log_softmax(logits, axis=2)
     per_joint = ops.sum(wanted * difference, axis=2)
-    mask = ops.expand_dims(present, 1)
-    return ops.sum(per_joint * mask, axis=-1) / ops.maximum(ops.sum(mask, axis=-1), 1.0)
+    return mean_present(per_joint, ops.expand_dims(present, 1))
 
 
 class MapSupervised(keras.Model):
@@ -64,9 +64,9 @@ class MapSupervised(keras.Model):
 
     def compute_loss(self, x=None, y=None, y_pred=None, sample_weight=None, training=True):
         """The compiled losses of pose and probability, plus the weighted divergence."""
-        heatmaps, answers = self._parts(y_pred)
+        heatmaps, plain = self._parts(y_pred)
         divergence = map_divergence(y["pose"][..., :2], y["pose"][..., 2], heatmaps, grid=self._config["grid"])
-        loss = super().compute_loss(x, y, answers, sample_weight, training)
+        loss = super().compute_loss(x, y, plain, sample_weight, training)
         return loss + self._weight * ops.mean(ops.sum(divergence, axis=1))
 
     def compute_metrics(self, x, y, y_pred, sample_weight=None):

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pose_regression import skeleton
-from pose_regression.container import BLOCK, MAGIC, check_seal, sealed
+from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed
 from pose_regression.data.matlab import read_variables
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
@@ -86,11 +86,9 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     elif path.suffix == ".h5":
-        buffer = io.BytesIO()  # on a full disk HDF5 itself would fail once more at every object that it lets go
-        with h5py.File(buffer, "w", userblock_size=BLOCK) as file:
-            file.create_dataset("preds", data=predictions.pixels.astype(np.float64))
+        file = hdf5({"preds": predictions.pixels.astype(np.float64)}, block=BLOCK)
         with atomic_path(path) as temporary:
-            temporary.write_bytes(sealed(buffer.getvalue()))
+            temporary.write_bytes(sealed(file))
     elif path.suffix == ".mat":
         content = _to_mat(path, predictions)
         with atomic_path(path) as temporary:

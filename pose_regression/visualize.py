@@ -203,8 +203,13 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def save_image(path: str | Path, image: np.ndarray) -> None:
+def save_image(path: str | Path, image: np.ndarray, *, quality: int = 92) -> None:
     """Write an (H, W, 3) or (H, W) uint8 image, whole or not at all; the suffix chooses the format.
+
+    Args:
+        path: ends in .png, .jpg or .webp.
+        image: the pixels.
+        quality: 0 to 100, of the formats that lose some.
 
     Raises:
         PoseError: a suffix that is no image format, an array that is no image, or a file that can't be written.
@@ -213,7 +218,7 @@ def save_image(path: str | Path, image: np.ndarray) -> None:
     if path.suffix.lower() not in (".png", ".jpg", ".jpeg", ".webp"):
         raise PoseError(f"{path} must end in .png, .jpg or .webp. Received: {path.suffix or 'no suffix'}")
     buffer = io.BytesIO()  # to a file, PIL would cut a JPEG short without a word where the disk is full
-    Image.fromarray(_rgb(image)).save(buffer, Image.registered_extensions()[path.suffix.lower()], quality=92)
+    Image.fromarray(_rgb(image)).save(buffer, Image.registered_extensions()[path.suffix.lower()], quality=quality)
     with atomic_path(path) as temporary:
         temporary.write_bytes(buffer.getvalue())
 

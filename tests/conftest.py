@@ -1,11 +1,13 @@
 """Where the tests find reference data that is not part of the repository."""
 
+import io
 import ipaddress
 import os
 import socket
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 
@@ -32,6 +34,31 @@ def _folder(variable: str) -> Path:
     if not folder.is_dir():
         pytest.skip(f"{variable}={folder} is no folder")
     return folder
+
+
+@pytest.fixture(scope="module")
+def predictor():
+    """A `PosePredictor` of random weights; the logits are magnified, so that the answer depends on the picture."""
+    import keras
+
+    from pose_regression.network import PoseRegressor
+    from pose_regression.predictor import PosePredictor
+
+    keras.utils.set_random_seed(0)
+    model = PoseRegressor((64, 64, 3), num_blocks=1, width=32)
+    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
+    kernel.assign(kernel * 200)
+    return PosePredictor(model)
+
+
+@pytest.fixture(scope="module")
+def photograph() -> bytes:
+    """A rendered person, 256 x 320 pixels, as a JPEG."""
+    from pose_regression.data.synthetic import render
+
+    buffer = io.BytesIO()
+    Image.fromarray(render(3, size=(320, 256))[0]).save(buffer, "JPEG", quality=92)
+    return buffer.getvalue()
 
 
 @pytest.fixture(scope="session")

@@ -16,14 +16,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import demo
 from experiments.command import run
-from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
 from pose_regression.network import PoseRegressor
 from pose_regression.predictor import Pose, PosePredictor
@@ -32,24 +30,6 @@ from pose_regression.visualize import joint_colors
 
 MAX_BYTES = 100_000
 BOX = [20.0, 10.0, 200.0, 300.0]
-
-
-@pytest.fixture(scope="module")
-def predictor() -> PosePredictor:
-    """Random weights; the logits are magnified, so that the answer depends on the picture."""
-    keras.utils.set_random_seed(0)
-    model = PoseRegressor((64, 64, 3), num_blocks=1, width=32)
-    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
-    kernel.assign(kernel * 200)
-    return PosePredictor(model)
-
-
-@pytest.fixture(scope="module")
-def photograph() -> bytes:
-    """A rendered person, 256 x 320 pixels."""
-    buffer = io.BytesIO()
-    Image.fromarray(render(3, size=(320, 256))[0]).save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
 
 
 @pytest.fixture(scope="module")

@@ -15,7 +15,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import keras
 import numpy as np
 import pytest
 from PIL import Image
@@ -23,31 +22,10 @@ from PIL import Image
 from experiments import serve
 from experiments.command import run
 from experiments.web import RateLimit
-from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
 
 MAX_BYTES = 200_000
 JPEG = {"Content-Type": "image/jpeg"}
-
-
-@pytest.fixture(scope="module")
-def predictor() -> PosePredictor:
-    """Random weights; the logits are magnified, so that the answer depends on the picture."""
-    keras.utils.set_random_seed(0)
-    model = PoseRegressor((64, 64, 3), num_blocks=1, width=32)
-    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
-    kernel.assign(kernel * 200)
-    return PosePredictor(model)
-
-
-@pytest.fixture(scope="module")
-def photograph() -> bytes:
-    """A rendered person, 256 x 320 pixels."""
-    buffer = io.BytesIO()
-    Image.fromarray(render(3, size=(320, 256))[0]).save(buffer, "JPEG", quality=92)
-    return buffer.getvalue()
 
 
 @contextmanager

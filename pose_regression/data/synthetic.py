@@ -5,7 +5,6 @@ Two layers over `figure.py`: a scene (body parts -> depth buffer -> shaded pictu
 parallel projection; the image's are the same without z. Pixel i covers [i, i+1).
 """
 
-import io
 import json
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,12 +13,12 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 import scipy.io
 from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import uniform_filter
 
+from pose_regression.container import hdf5
 from pose_regression.data.figure import (
     SKIN,
     Cloth,
@@ -35,6 +34,7 @@ from pose_regression.data.figure import (
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.skeleton import MPII
+from pose_regression.visualize import save_image
 
 RENDERER = 2  # raised whenever the pictures of a seed change, so that `ensure` renders them again
 RELEASE_FILE = "mpii_human_pose_v1_u12_1.mat"
@@ -618,10 +618,7 @@ def _write_picture(job: tuple[Path, int, int]) -> list[Person]:
     """Render one JPEG of varying size and quality."""
     directory, index, seed = job
     image, people = render(seed, size=SIZES[seed % len(SIZES)])
-    buffer = io.BytesIO()  # to a file, PIL would cut a JPEG short without a word where the disk is full
-    Image.fromarray(image).save(buffer, "JPEG", quality=85 + seed // len(SIZES) % 8)
-    with atomic_path(directory / "images" / _image_name(index)) as path:
-        path.write_bytes(buffer.getvalue())
+    save_image(directory / "images" / _image_name(index), image, quality=85 + seed // len(SIZES) % 8)
     return people
 
 
@@ -644,12 +641,8 @@ def _write_validation(path: Path, people: list[list[Person]], first: int) -> Non
         "scale": np.array([1.25 * p.scale for p in persons]),
         "normalize": np.array([25 * p.scale for p in persons]),
     }
-    buffer = io.BytesIO()
-    with h5py.File(buffer, "w") as file:
-        for name, values in columns.items():
-            file[name] = values
     with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+        temporary.write_bytes(hdf5(columns))
 
 
 _EMPTY = np.zeros((0, 0))
