@@ -27,7 +27,7 @@ def in_own_process(function: Callable, *arguments: Any) -> Any:
             return pool.submit(function, *arguments).result()
         except BrokenProcessPool as error:
             raise PoseError(
-                f"The process of {function.__name__}{arguments} was killed, probably for lack of memory: "
+                f"The process of {function.__name__} was killed, probably for lack of memory: "
                 "choose a smaller batch, input, width or fewer blocks."
             ) from error
 

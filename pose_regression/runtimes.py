@@ -82,7 +82,7 @@ def open_runtime(model: PoseRegressor, skeleton: Skeleton, runtime: str) -> Runt
             from the network's than `export.BOUNDS` allows.
     """
     if runtime == "keras":
-        return model.predict_on_batch
+        return _keras(model)
     if runtime not in FORMATS:
         raise PoseError(f"runtime must be auto, {', '.join(RUNTIMES)}. Received: runtime={runtime!r}")
     for package in missing_packages(runtime):
@@ -123,6 +123,19 @@ def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runt
     with suppress(PoseError), atomic_path(choice) as temporary:  # a cache that cannot be written only costs time
         temporary.write_text(json.dumps({"machine": machine, "runtime": fastest, "seconds": seconds}, indent=1) + "\n")
     return fastest, runtimes[fastest]
+
+
+def _keras(model: PoseRegressor) -> Runtime:
+    """The model, whose answer to a crop does not depend on what it was asked before.
+
+    `predict_on_batch` compiles for the first batch's size, and for any size from the second on; TensorFlow computes the
+    two in different order, and the last digits differ.
+    """
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch
+    crops = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
+    network = tf.function(lambda batch: model(batch, training=False), input_signature=[crops])
+    return lambda batch: {name: value.numpy() for name, value in network(batch).items()}
 
 
 def missing_packages(runtime: str) -> list[str]:

@@ -2,7 +2,9 @@
 
 import json
 import logging
+from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from test_export import make_crops, make_model
@@ -12,6 +14,7 @@ from pose_regression.errors import PoseError
 from pose_regression.predictor import PosePredictor
 from pose_regression.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
 from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.weights import load_model
 
 
 @pytest.fixture(scope="module")
@@ -145,12 +148,25 @@ def test_auto_is_keras_where_nothing_else_is_installed_or_can_be_kept(model, exp
     (tmp_path / "file").write_text("in the way")
     with monkeypatch.context() as patch:
         patch.setattr(runtimes, "missing_packages", lambda runtime: ["it"])
-        assert fastest_runtime(model, PA16J) == ("keras", model.predict_on_batch)
+        assert fastest_runtime(model, PA16J)[0] == "keras"
     assert not cache.exists()
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
     assert fastest_runtime(model, PA16J)[0] == "keras"
     with pytest.raises(PoseError, match="could not be written"):
         PosePredictor(model, runtime="litert")
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for any batch size")
+def test_an_answer_does_not_depend_on_what_was_asked_before():
+    (model, skeleton), (other, _) = (load_model(Path("small")) for _ in range(2))
+    images = np.random.default_rng(0).uniform(-1, 1, (3, *model.input_shape[1:])).astype(np.float32)
+    alone = open_runtime(model, skeleton, "keras")(images[:1])
+    network = open_runtime(other, skeleton, "keras")
+    for size in (3, 2):
+        network(images[:size])
+    after_others = network(images[:1])
+    for name in ("pose", "probability"):
+        np.testing.assert_array_equal(after_others[name], alone[name])
 
 
 def test_the_shortest_of_several_calls_counts(monkeypatch):
