@@ -14,6 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
+import tensorflow as tf
 from keras import ops
 
 from pose_regression import hosts
@@ -123,7 +124,7 @@ def train(
         report: called after each epoch with model, epoch and its row of the history.
 
     Raises:
-        PoseError: a loss that is not finite (the last good state stays), or a state of another model.
+        PoseError: a loss, weight or score that is not finite (the last good state stays), or a state of another model.
         Terminated: SIGTERM; the state is saved.
     """
     steps = len(samples) // recipe.batch_size
@@ -135,6 +136,7 @@ def train(
     if restored:
         progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
+    weight_sum = _weight_sum(model)
     with _sigterm() as terminated:
         stop = _StopOnSignal(terminated)
         while progress.epoch < recipe.epochs:
@@ -144,7 +146,7 @@ def train(
             if recipe.schedule != "cosine":
                 model.optimizer.learning_rate = learning_rate(recipe, progress)
             plan = plan_epoch(samples, skeleton, seed=seed, epoch=epoch, augmentation=recipe.augmentation)
-            keeper = _Keeper(model, plan, progress, directory, recipe.batch_size, save_every, terminated)
+            keeper = _Keeper(model, plan, progress, directory, recipe.batch_size, save_every, terminated, weight_sum)
             if first < steps:
                 size = model.input_shape[1]
                 batches = training_dataset(
@@ -163,6 +165,8 @@ def train(
                 scores = validate(model, [stop])
             except _Stopped:
                 raise Terminated from None
+            if not math.isfinite(scores["score"]):
+                raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
             row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
             progress = _advance(progress, recipe, row)
             if not hosts.first():
@@ -272,10 +276,11 @@ class BlockLosses(keras.metrics.Metric):
 
 
 class _Keeper(keras.callbacks.Callback):
-    """Carries running losses over a restart, saves states, and stops on a loss that is not finite or on SIGTERM."""
+    """Carries running losses over a restart, saves states, and stops on what is not finite or on SIGTERM."""
 
-    def __init__(self, model, plan: Plan, progress: Progress, directory, batch_size, save_every, terminated):
+    def __init__(self, model, plan: Plan, progress, directory, batch_size, save_every, terminated, weight_sum):
         super().__init__()
+        self.weight_sum = weight_sum
         self.run, self.plan, self.progress, self.directory = model, plan, progress, directory
         self.batch_size, self.save_every, self.terminated = batch_size, save_every, terminated
         self.running = [ops.convert_to_numpy(v.value) for v in model.metrics_variables] if progress.batch else None
@@ -286,11 +291,14 @@ class _Keeper(keras.callbacks.Callback):
                 variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
-        if not np.isfinite(logs["loss"]):
+        # ReLU turns NaN into 0: weights can be spoilt while the loss still looks sound.
+        finite_loss, finite_weights = np.isfinite([logs["loss"], self.weight_sum()])
+        if not (finite_loss and finite_weights):
             first = self.progress.batch * self.batch_size
             images = ", ".join(dict.fromkeys(map(str, self.plan.image[first : first + self.batch_size])))
             raise PoseError(
-                f"The loss is {logs['loss']} in epoch {self.progress.epoch + 1}, batch {self.progress.batch} "
+                f"{'A weight' if finite_loss else 'The loss'} is not finite in epoch {self.progress.epoch + 1}, "
+                f"batch {self.progress.batch} "
                 f"(images {images}). Training stopped; the last good state is kept in {self.directory}."
             )
         self.progress.batch += 1
@@ -307,6 +315,22 @@ class _Keeper(keras.callbacks.Callback):
             self.run.jax_state_sync()
         if hosts.first():
             save_state(self.directory, self.run, asdict(self.progress))
+
+
+def _weight_sum(model: keras.Model) -> Callable[[], float]:
+    """Computes the sum of a model's trained weights, finite if they all are; compiled, as it runs each step."""
+    if keras.backend.backend() == "tensorflow":
+        total = tf.function(lambda: tf.add_n([tf.reduce_sum(weight.value) for weight in model.trainable_variables]))
+        return lambda: float(total())
+    import jax
+
+    total_of = jax.jit(lambda weights: sum(weight.sum() for weight in weights))
+
+    def synchronized() -> float:
+        model.jax_state_sync()
+        return float(total_of([weight.value for weight in model.trainable_variables]))
+
+    return synchronized
 
 
 class _Stopped(Exception):
