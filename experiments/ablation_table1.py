@@ -48,7 +48,7 @@ from experiments.training_run import (
     train_network,
 )
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 
 ALPHAS = tuple(i / 10 for i in range(11))
 """At which trained networks with context are evaluated."""
@@ -257,7 +257,7 @@ def train_one(
         path = directory / "result.json"
         if path.exists():
             print("finished before", flush=True)
-            return json.loads(path.read_text())
+            return read_json(path)
         started, resumed = time.monotonic(), bool(states(directory))
         keras.utils.clear_session()  # which also forgets the dtype
         keras.config.set_dtype_policy(options.dtype)

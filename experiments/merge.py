@@ -16,6 +16,7 @@ from typing import Any
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
+from pose_regression.predictions import with_checksum, without_checksum
 
 
 def main() -> None:
@@ -25,7 +26,7 @@ def main() -> None:
     options = parser.parse_args()
     if options.output.exists():
         raise PoseError(f"{options.output} exists; choose another --output.")
-    parts = [(path, read_json(path)) for path in options.parts]
+    parts = [(path, read_part(path)) for path in options.parts]
     kinds = {kind(path, content) for path, content in parts}
     if len(kinds) > 1:
         raise PoseError(f"The parts are of two kinds, predictions and poses: {', '.join(map(str, options.parts))}.")
@@ -36,6 +37,15 @@ def main() -> None:
     with atomic_path(options.output) as temporary:
         temporary.write_text(json.dumps(whole, allow_nan=False), encoding="utf-8")
     print(f"{len(whole.get('people', whole.get('annotations', [])))} people, written to {options.output}.")
+
+
+def read_part(path: Path) -> Any:
+    """The content of a file; `PoseError` if it is not JSON, or not that of its own checksum."""
+    content = read_json(path)
+    try:
+        return without_checksum(content) if isinstance(content, dict) else content
+    except ValueError as error:
+        raise PoseError(f"{path} cannot be merged: {error}.") from error
 
 
 def kind(path: Path, content: Any) -> str:
@@ -62,7 +72,7 @@ def merge_predictions(parts: Sequence[tuple[Path, dict]]) -> dict[str, Any]:
             if place in people:
                 raise PoseError(f"{path} holds person {place[1]} of {place[0]}, whom another part holds too.")
             people[place] = person
-    return {"joints": parts[0][1]["joints"], "people": [people[place] for place in sorted(people)]}
+    return with_checksum({"joints": parts[0][1]["joints"], "people": [people[place] for place in sorted(people)]})
 
 
 def merge_poses(parts: Sequence[tuple[Path, dict]]) -> dict[str, Any]:

@@ -17,7 +17,6 @@ import argparse
 import base64
 import html
 import io
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -34,7 +33,7 @@ from pose_regression import metrics
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import predict_blocks
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 from pose_regression.geometry import crop_affine, transform_points
 from pose_regression.skeleton import PA16J, reorder
 
@@ -113,14 +112,9 @@ def read_run(directory: Path) -> Run:
     if not (directory / "history.csv").is_file():
         raise PoseError(f"{directory} holds no history.csv; expected the --output of a training after its first epoch.")
     path = directory / "options.json"
-    try:
-        options = json.loads(path.read_text(encoding="utf-8"))
-        if not all(isinstance(options.get(name), dict) for name in ("options", "recipe")):
-            raise ValueError("no options or no recipe")
-    except OSError as error:
-        raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, AttributeError) as error:
-        raise PoseError(f"{path} is damaged: {error}.") from error
+    options = read_json(path)
+    if not (isinstance(options, dict) and all(isinstance(options.get(name), dict) for name in ("options", "recipe"))):
+        raise PoseError(f"{path} is damaged: it has no options or no recipe.")
     return Run(directory, curves.read_history(directory / "history.csv"), options)
 
 

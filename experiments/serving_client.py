@@ -117,7 +117,7 @@ def post(url: str, body: dict[str, Any], *, timeout: float) -> Any:
         raise Refused(f"the server refuses it ({error.code}): {reason}") from error
     except (urllib.error.URLError, OSError) as error:
         raise ValueError(f"{url} cannot be reached: {getattr(error, 'reason', None) or error}.") from error
-    except (KeyError, TypeError, ValueError, http.client.HTTPException) as error:
+    except (KeyError, TypeError, ValueError, RecursionError, http.client.HTTPException) as error:
         raise ValueError(f"{url} does not answer as TensorFlow Serving does: {error}.") from error
 
 
@@ -126,7 +126,7 @@ def server_error(error: urllib.error.HTTPError) -> str:
     text = error.read(10_000).decode(errors="replace")
     try:
         text = str(json.loads(text)["error"])
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, RecursionError, KeyError, TypeError):
         pass
     return " ".join(text.split())[:300] or str(error.reason)
 
@@ -175,7 +175,7 @@ def joint_names(path: Path) -> list[str]:
         return [str(name) for name in json.loads(path.read_bytes())["joints"]]
     except OSError as error:
         raise ValueError(f"{path} cannot be read: {error.strerror}.") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, RecursionError, KeyError, TypeError) as error:
         raise ValueError(f"{path} is not the model.json of an export.") from error
 
 

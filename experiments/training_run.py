@@ -11,7 +11,7 @@ from typing import Any
 
 from experiments.curves import plot_history
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 from pose_regression.skeleton import PA16J, Skeleton
 
 
@@ -286,10 +286,9 @@ def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
     }
     new = json.loads(json.dumps({"options": fixed, "recipe": recipe}, default=str))
     if path.exists() and options.resume:
-        try:
-            old = json.loads(path.read_text())
-        except ValueError as error:
-            raise PoseError(f"{path} is damaged: {error}.") from error
+        old = read_json(path)
+        if not (isinstance(old, dict) and isinstance(old.get("options"), dict)):
+            raise PoseError(f"{path} is damaged: it has no options.")
         for name, value in old["options"].items():
             if new["options"].get(name) != value:
                 raise PoseError(

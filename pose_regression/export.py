@@ -35,7 +35,7 @@ from keras import ops
 from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 from pose_regression.geometry import BOX_MARGIN, crop_affine
 from pose_regression.layers import SoftArgmax, coordinate_ramp
 from pose_regression.network import PoseRegressor
@@ -494,9 +494,9 @@ def load_runtime(kind: str, directory: str | Path, *, threads: int | None = None
         raise PoseError(f"kind must be one of {', '.join(loaders)}. Received: kind={kind!r}")
     directory = Path(directory)
     try:
-        description = json.loads((directory / DESCRIPTION).read_text())
+        description = read_json(directory / DESCRIPTION)
         found, dtype = description["format"], description["dtype"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (PoseError, KeyError, TypeError) as error:
         raise PoseError(f"{directory} holds no export: {DESCRIPTION} is missing or damaged.") from error
     if found != kind:
         raise PoseError(f"{directory} holds an export for {found}, not for {kind}.")

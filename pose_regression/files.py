@@ -2,8 +2,12 @@
 
 import json
 import os
+import platform
+import re
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +19,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; when the block ends well, fsync it and rename it to `path`.
 
     When the block fails, or the process dies, `path` keeps its old content. The temporary name is
-    `.NAME.tmp-PID` followed by the suffix of `path`, since some writers choose the format by suffix.
+    `.NAME.tmp-HOST-PID` followed by the suffix of `path`, since some writers choose the format by suffix. The first
+    time that a process writes into a folder, it removes what others that were killed on this host left there.
     An `OSError` (no space, no permission) becomes a `PoseError` naming `path`.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.tmp-{os.getpid()}{path.suffix}")
+    temporary = path.with_name(f".{path.stem}.tmp-{platform.node()}-{os.getpid()}{path.suffix}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_leftovers(path.parent.absolute())
         yield temporary
         _fsync(temporary)
         os.replace(temporary, path)
@@ -31,6 +37,30 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         with suppress(OSError):
             temporary.unlink()
+
+
+@cache
+def _remove_leftovers(folder: Path) -> None:
+    """Remove what processes of this host that have ended left in `folder`; once, as it may hold many files."""
+    temporary = re.compile(rf"\..+\.tmp-{re.escape(platform.node())}-(\d+)(\..*)?", re.DOTALL)
+    for entry in folder.iterdir():
+        match = temporary.fullmatch(entry.name)
+        if match is None or _runs(int(match[1])):
+            continue
+        if entry.is_dir():
+            shutil.rmtree(entry, ignore_errors=True)
+        else:
+            entry.unlink(missing_ok=True)
+
+
+def _runs(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # somebody else's process, or no number of one
+        pass
+    return True
 
 
 def read_json(path: Path) -> Any:

@@ -255,11 +255,24 @@ def _to_json(predictions: Predictions) -> dict[str, Any]:
             person["probability"] = _null(predictions.probability[row])
         people.append(person)
     content = {"joints": list(predictions.joints.names), "people": people}
-    return content | {"sha256": _digest(content)}
+    return with_checksum(content)
 
 
-def _digest(content: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+def with_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of predictions, with the entry `sha256` over the others."""
+    return content | {"sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def without_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    """The content less its entry `sha256`; without one, it is taken as it is.
+
+    Raises:
+        ValueError: the entry belongs to another content.
+    """
+    bare = {name: value for name, value in content.items() if name != "sha256"}
+    if "sha256" in content and content != with_checksum(bare):
+        raise ValueError("it is damaged: its content is not that of its 'sha256', which who changes it takes out")
+    return bare
 
 
 def _null(values: np.ndarray) -> list:
@@ -272,9 +285,7 @@ def _null(values: np.ndarray) -> list:
 def _from_json(path: Path, joints: Skeleton) -> Predictions:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        said = content.pop("sha256", None) if isinstance(content, dict) else None
-        if said is not None and said != _digest(content):
-            raise ValueError("it is damaged: its content is not that of its 'sha256', which who changes it takes out")
+        content = without_checksum(content)
         source = Skeleton(tuple(map(str, content["joints"])))
         people = content["people"]
         pixels = np.array([person["pixels"] for person in people], np.float64)
@@ -292,7 +303,7 @@ def _from_json(path: Path, joints: Skeleton) -> Predictions:
             tuple(Path(str(person["image"])).name for person in people) if named else None,
             tuple(int(person["person"]) for person in people) if named else None,
         )
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
         reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
         raise PoseError(f"{path} is not a file of predictions as this package writes it ({reason}).") from error
     if not set(source.names) & set(joints.names):

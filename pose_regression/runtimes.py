@@ -33,7 +33,7 @@ from pose_regression.export import (
     load_runtime,
     rendered_crops,
 )
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 from pose_regression.hub import cache_folder
 from pose_regression.network import PoseRegressor
 from pose_regression.skeleton import Skeleton
@@ -105,8 +105,8 @@ def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runt
         return "keras", open_runtime(model, skeleton, "keras")
     folder, machine = _folder(model, skeleton), _machine(installed)
     choice = folder / "auto.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):  # no choice yet, or (PoseError) one that works no more
-        kept = json.loads(choice.read_text())
+    with suppress(PoseError, KeyError, TypeError):  # no choice yet, or one that works no more
+        kept = read_json(choice)
         if kept["machine"] == machine:
             return kept["runtime"], open_runtime(model, skeleton, kept["runtime"])
 

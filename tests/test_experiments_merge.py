@@ -67,11 +67,20 @@ def test_merged_predictions_do_not_depend_on_the_order_of_the_parts(whole, tmp_p
         texts.append(output.read_text())
     assert "5 people" in capsys.readouterr().out
     assert texts[0] == texts[1]
+    assert len(json.loads(texts[0])["sha256"]) == 64  # and load_predictions compares it
     found = load_predictions(tmp_path / "whole0.json", LSP)
     assert list(zip(found.images, found.people, strict=True)) == [
         ("a.jpg", 0), ("a.jpg", 1), ("b.jpg", 0), ("b.jpg", 1), ("c.jpg", 0),
     ]  # fmt: skip
     np.testing.assert_array_equal(found.pixels, whole.pixels[[1, 4, 0, 2, 3]])
+
+
+def test_a_damaged_part_is_refused(whole, tmp_path, monkeypatch, capsys):
+    save_part(tmp_path / "x.json", whole, [0, 1])
+    (tmp_path / "x.json").write_text((tmp_path / "x.json").read_text().replace("0.5", "0.6", 1))
+    assert command(monkeypatch, merge, tmp_path / "x.json", "--output", tmp_path / "out.json") == 2
+    assert "x.json cannot be merged: it is damaged" in capsys.readouterr().err
+    assert not (tmp_path / "out.json").exists()
 
 
 def test_parts_that_overlap_or_do_not_belong_together_are_refused(whole, tmp_path, monkeypatch, capsys):

@@ -188,9 +188,9 @@ def test_a_runs_curves_are_drawn(tmp_path):
         ("history.csv", HISTORY[:-20], "history.csv is damaged"),
         ("history.csv", HISTORY.replace("score,Head", "points,Head"), "has no score"),
         ("options.json", None, "options.json cannot be read"),
-        ("options.json", "{", "options.json is damaged"),
+        ("options.json", "{", "options.json is not JSON"),
         ("options.json", "[]", "options.json is damaged"),
-        ("options.json", "{}", "options.json is damaged: no options"),
+        ("options.json", "{}", "options.json is damaged: it has no options"),
     ],
 )
 def test_a_damaged_run_is_one_sentence(tmp_path, monkeypatch, file, content, message):

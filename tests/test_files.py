@@ -1,5 +1,6 @@
 import errno
 import os
+import re
 import subprocess
 import sys
 
@@ -54,9 +55,18 @@ def test_old_content_survives_the_death_of_the_process(tmp_path):
     )
     assert subprocess.run([sys.executable, "-c", script, str(path)]).returncode == -9
     assert path.read_text() == "old"
-    with atomic_path(path) as temporary:  # what the dead one left behind is in nobody's way
-        temporary.write_text("new")
+    (left,) = (entry for entry in tmp_path.iterdir() if entry != path)
+    others = [f"{left.stem}x.h5", left.name[1:], re.sub(r"tmp-.*-", "tmp-elsewhere-", left.name)]
+    others.append(re.sub(r"\d+\.h5$", "1.h5", left.name))
+    for name in others:  # no number, not hidden, of another host, of a process that lives
+        (tmp_path / name).touch()
+    folder = left.with_name(left.name.replace(".state", ".export").removesuffix(".h5"))
+    (folder / "1").mkdir(parents=True)
+    for target in (path, tmp_path / "export"):
+        with atomic_path(target) as temporary:
+            temporary.write_text("new")
     assert path.read_text() == "new"
+    assert sorted(os.listdir(tmp_path)) == sorted(["export", "state.h5", *others])
 
 
 def test_full_disk_is_one_sentence_and_keeps_the_old_content(tmp_path):

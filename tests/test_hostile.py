@@ -1,5 +1,6 @@
 """What no file, download or photograph may do; the rest is in the tests of each module (`docs/reliability.md`)."""
 
+import argparse
 import importlib
 import json
 import pickle
@@ -21,9 +22,13 @@ from test_data_mpii import write_h5
 
 from experiments import merge
 from experiments.command import run
+from experiments.report import read_run
+from experiments.serving_client import joint_names
+from experiments.training_run import keep_options
 from pose_regression.container import BLOCK, sealed
-from pose_regression.data import mpii, pipeline
+from pose_regression.data import mpii, pipeline, synthetic
 from pose_regression.errors import PoseError
+from pose_regression.export import load_runtime
 from pose_regression.network import PoseRegressor
 from pose_regression.predictions import load_predictions
 from pose_regression.predictor import PosePredictor
@@ -133,6 +138,21 @@ def test_deep_json_among_the_parts_of_a_merge_is_one_sentence(tmp_path, monkeypa
         run(merge.main)
     assert end.value.code == 2
     assert "deep.json is not JSON" in capsys.readouterr().err
+
+
+def test_deep_json_of_a_run_and_of_an_export_is_one_sentence(tmp_path):
+    for name in ("options.json", "model.json", "synthetic.json"):
+        (tmp_path / name).write_text('{"options":' * 100_000)
+    (tmp_path / "history.csv").write_text("epoch,score\n1,2\n")
+    for read, said in (
+        (lambda: keep_options(tmp_path / "options.json", argparse.Namespace(resume=True), {}), "options.json is not"),
+        (lambda: read_run(tmp_path), "options.json is not JSON"),
+        (lambda: load_runtime("onnx", tmp_path), "model.json is missing or damaged"),
+        (lambda: joint_names(tmp_path / "model.json"), "is not the model.json of an export"),
+        (lambda: synthetic.write(tmp_path, train=1, validation=1), "holds something else than synthetic people"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            read()
 
 
 def test_numbers_outside_of_valid_h5_are_refused(tmp_path):

@@ -32,7 +32,7 @@ from pose_regression.data.figure import (
     solid,
 )
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 from pose_regression.skeleton import MPII
 from pose_regression.visualize import save_image
 
@@ -601,8 +601,8 @@ def _parameters(train: int, validation: int, seed: int) -> dict[str, int]:
 def _read_parameters(directory: Path) -> dict[str, int] | None:
     """What `directory` was rendered with; None if it is no synthetic data set."""
     try:
-        return json.loads((directory / _PARAMETERS_FILE).read_text())
-    except (OSError, ValueError):
+        return read_json(directory / _PARAMETERS_FILE)
+    except PoseError:
         return None
 
 
