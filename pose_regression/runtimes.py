@@ -106,15 +106,20 @@ def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runt
     folder, machine = _folder(model, skeleton), _machine(installed)
     choice = folder / "auto.json"
     with suppress(PoseError, KeyError, TypeError):  # no choice yet, or one that works no more
-        kept = read_json(choice)
-        if kept["machine"] == machine:
-            return kept["runtime"], open_runtime(model, skeleton, kept["runtime"])
+        found = read_json(choice)
+        if found["machine"] == machine:
+            return found["runtime"], open_runtime(model, skeleton, found["runtime"])
 
     _log.info("Exporting to %s and timing them, once for these weights.", ", ".join(installed))
     runtimes: dict[str, Runtime] = {"keras": open_runtime(model, skeleton, "keras")}
+    try:
+        kept = _kept(model, folder)
+    except PoseError as error:
+        _log.info("Only Keras can be used: %s", error)
+        return "keras", runtimes["keras"]
     for name in installed:
         try:
-            runtimes[name] = _open_export(model, skeleton, name, folder, _kept(model, folder))
+            runtimes[name] = _open_export(model, skeleton, name, folder, kept)
         except PoseError as error:
             _log.info("Left out %s: %s", name, error)
     seconds = _time_one_crop(runtimes, np.zeros((1, *model.input_shape[1:]), np.float32))
