@@ -9,7 +9,7 @@ setup(
     license="MIT",
     packages=[*find_packages(include=["pose_regression*"]), "pose_regression.shipped_weights"],
     package_dir={"pose_regression.shipped_weights": "weights"},
-    package_data={"pose_regression.shipped_weights": ["*.weights.h5", "SHA256", "README.md"]},
+    package_data={"pose_regression.shipped_weights": ["*.weights.h5", "small_int8/*", "SHA256", "README.md"]},
     python_requires=">=3.11,<3.14",
     install_requires=[
         "keras>=3.15", "tensorflow>=2.20", "numpy>=1.26", "scipy>=1.13", "h5py>=3.11", "pillow>=11", "matplotlib>=3.9",

@@ -15,15 +15,18 @@ from pose_regression.export import (
     DTYPES,
     Deviation,
     answer_in_float32,
+    check_deviation,
     deviation_from,
     export_model,
     fold_batch_norms,
     load_runtime,
+    rendered_crops,
 )
+from pose_regression.hub import shipped_weights
 from pose_regression.network import PoseRegressor
 from pose_regression.predictor import PosePredictor
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import named_weights
+from pose_regression.weights import load_model, named_weights
 
 PACKAGES = {
     "savedmodel": (),
@@ -336,3 +339,14 @@ def test_missing_package_is_named(saved, tmp_path, monkeypatch):
         PoseError, match=r"onnx needs the package onnxruntime: in the project's clone, pip install -e '\.\[export\]'"
     ):
         load_runtime("onnx", tmp_path)
+
+
+def test_the_shipped_int8_network_is_the_shipped_network():
+    pytest.importorskip("ai_edge_litert")
+    path = shipped_weights("small")
+    crops = rendered_crops(8, 128)
+    deviation = deviation_from(
+        answer_in_float32(load_model(path)[0], crops), load_runtime("litert", path.parent / "small_int8"), crops
+    )
+    check_deviation(deviation, "int8", "weights/small_int8")
+    assert deviation.pixels > 0.01  # it is int8
