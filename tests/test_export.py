@@ -342,11 +342,11 @@ def test_missing_package_is_named(saved, tmp_path, monkeypatch):
 
 
 def test_the_shipped_int8_network_is_the_shipped_network():
-    pytest.importorskip("ai_edge_litert")
+    pytest.importorskip("onnxruntime")
     path = shipped_weights("small")
     crops = rendered_crops(8, 128)
     deviation = deviation_from(
-        answer_in_float32(load_model(path)[0], crops), load_runtime("litert", path.parent / "small_int8"), crops
+        answer_in_float32(load_model(path)[0], crops), load_runtime("onnx", path.parent / "small_int8"), crops
     )
     check_deviation(deviation, "int8", "weights/small_int8")
     assert deviation.pixels > 0.01  # it is int8
