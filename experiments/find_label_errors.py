@@ -10,10 +10,10 @@ that is lost says nothing about the label:
 - swap: both joints of a pair fit well once they are exchanged;
 - misplaced: a joint that the network is sure to see lies far from where it sees it.
 
-The list is as good as the networks. With one that reaches 26 PCK on LSP test, 0.7 % of the labels of 1,200 images were
-listed, and all that the sheet showed were the network's own errors: look at the sheet first. The CSV goes into training
-through `pose_regression.data.corrections.without`, and may be edited before. Cost: under a minute, once the
-predictions exist. LSP test is never touched: predictions of images outside --data are refused.
+The list is as good as the networks. With three that reach 42 PCK, 2.1 % of the labels were listed: by eye, half of the
+swaps were wrong labels, and nearly all that was called misplaced were the networks' own errors
+(docs/results/lsp_trials.md). So look at the sheet first; the CSV, for `train_lsp --corrections`, may be edited. Cost:
+under a minute, once the predictions exist. LSP test is never touched: predictions of images outside --data are refused.
 """
 
 import argparse
