@@ -54,6 +54,9 @@ def _remove_leftovers(folder: Path) -> None:
 
 
 def _runs(process: int) -> bool:
+    """Whether there is such a process, or it cannot be told: on Windows this signal is no mere question."""
+    if os.name != "posix":
+        return True
     try:
         os.kill(process, 0)
     except ProcessLookupError:

@@ -89,7 +89,7 @@ def test_two_hosts_and_two_devices_train_as_one(people, tmp_path):
 
 @pytest.mark.slow
 def test_a_lost_host_stops_the_other_within_a_minute_and_both_resume(people, tmp_path):
-    first, second = two_hosts(people, tmp_path, "--epochs", 4)
+    first, second = two_hosts(people, tmp_path, "--epochs", 6)
     while not list((tmp_path / "host0").glob("state-0000[1-9]*.h5")):
         assert first.poll() is None, (tmp_path / "host0.log").read_text()[-2000:]
         time.sleep(0.2)
@@ -98,7 +98,7 @@ def test_a_lost_host_stops_the_other_within_a_minute_and_both_resume(people, tmp
     assert first.wait(60) == 1
     assert time.monotonic() - killed < 60
     assert "lost another host" in (tmp_path / "host0.log").read_text()
-    for run in two_hosts(people, tmp_path, "--epochs", 4):
+    for run in two_hosts(people, tmp_path, "--epochs", 6):
         assert run.wait(300) == 0, [path.read_text()[-2000:] for path in tmp_path.glob("*.log")]
     assert "Resuming at epoch" in (tmp_path / "host0.log").read_text()
-    np.testing.assert_array_equal(history(tmp_path / "host0")[:, 0], range(1, 5))
+    np.testing.assert_array_equal(history(tmp_path / "host0")[:, 0], range(1, 7))
