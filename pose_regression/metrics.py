@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 import keras
 import numpy as np
 from keras import ops
+from scipy.integrate import trapezoid
 
 from pose_regression.errors import PoseError
 from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton
@@ -261,7 +262,7 @@ def area_under_curve(thresholds: np.ndarray, rates: np.ndarray) -> float:
         raise PoseError(f"Expected two equally long lists. Received: {thresholds.shape} and {rates.shape}")
     if not (np.diff(thresholds) > 0).all():
         raise PoseError(f"Expected increasing thresholds. Received: {thresholds}")
-    return float(np.trapezoid(rates, thresholds) / (thresholds[-1] - thresholds[0]))
+    return float(trapezoid(rates, thresholds) / (thresholds[-1] - thresholds[0]))
 
 
 def inside_crop(pose: np.ndarray) -> np.ndarray:

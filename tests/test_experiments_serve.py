@@ -4,6 +4,7 @@ import http.client
 import io
 import json
 import os
+import signal
 import socket
 import subprocess
 import sys
@@ -299,15 +300,22 @@ def test_the_command_warns_when_others_can_reach_it_and_ctrl_c_ends_it(photograp
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         number = free.getsockname()[1]
-    command = [sys.executable, "-m", "experiments.serve", "--host", "0.0.0.0", "--port", str(number)]
+    # Whoever starts the tests in the background of a shell starts them, and their children, deaf to Ctrl-C.
+    script = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); " + (
+        "import runpy; runpy.run_module('experiments.serve', run_name='__main__', alter_sys=True)"
+    )
+    command = [sys.executable, "-c", script, "--host", "0.0.0.0", "--port", str(number)]
     process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ)
     try:
         assert process.stdout is not None and process.stdout.readline().startswith(f"http://0.0.0.0:{number}")
         status, answer = ask(number, "POST", "/predict", photograph, JPEG)
         assert status == 200 and np.isfinite([joint["x"] for joint in answer["poses"][0]["joints"].values()]).all()
     finally:
-        process.send_signal(2)
-        _, errors = process.communicate(timeout=60)
+        process.send_signal(signal.SIGINT)
+        try:
+            _, errors = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert process.returncode == 130
     assert f"Whoever can reach 0.0.0.0:{number} can use the server: it has no password." in errors
     assert "Traceback" not in errors

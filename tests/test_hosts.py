@@ -83,7 +83,7 @@ def test_two_hosts_and_two_devices_train_as_one(people, tmp_path):
         np.testing.assert_allclose(history(tmp_path / name), history(tmp_path / "one"), rtol=2e-3, atol=0.1)
         found, _ = read_container(tmp_path / name / "last.weights.h5")
         for array in expected:
-            np.testing.assert_allclose(found[array], expected[array], rtol=0.02, atol=2e-3, err_msg=array)
+            np.testing.assert_allclose(found[array], expected[array], rtol=0.02, atol=5e-3, err_msg=array)
     assert not (tmp_path / "host1").exists()  # it writes nothing
 
 
