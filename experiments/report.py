@@ -29,11 +29,12 @@ from PIL import Image
 from experiments import curves, evaluate
 from experiments.command import run
 from experiments.curves import History
+from experiments.training_run import read_options
 from pose_regression import metrics
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import predict_blocks
-from pose_regression.files import atomic_path, read_json
+from pose_regression.files import atomic_path
 from pose_regression.geometry import crop_affine, transform_points
 from pose_regression.skeleton import PA16J, reorder
 
@@ -111,10 +112,7 @@ def read_run(directory: Path) -> Run:
     """The history and the options of a training; `PoseError` if `directory` is not one's."""
     if not (directory / "history.csv").is_file():
         raise PoseError(f"{directory} holds no history.csv; expected the --output of a training after its first epoch.")
-    path = directory / "options.json"
-    options = read_json(path)
-    if not (isinstance(options, dict) and all(isinstance(options.get(name), dict) for name in ("options", "recipe"))):
-        raise PoseError(f"{path} is damaged: it has no options or no recipe.")
+    options = read_options(directory / "options.json")
     return Run(directory, curves.read_history(directory / "history.csv"), options)
 
 

@@ -277,6 +277,14 @@ def train_network(
         plot_history(directory / "history.csv", directory / "curves.png", total=total)
 
 
+def read_options(path: Path) -> dict[str, dict]:
+    """What `keep_options` wrote: `options` and `recipe`, among others; `PoseError` if it is not that."""
+    kept = read_json(path)
+    if not (isinstance(kept, dict) and all(isinstance(kept.get(name), dict) for name in ("options", "recipe"))):
+        raise PoseError(f"{path} is damaged: it has no options or no recipe.")
+    return kept
+
+
 def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
     """Write the options of a new run; of a continued one, refuse those that would make it another run."""
     fixed = {
@@ -286,10 +294,7 @@ def keep_options(path: Path, options: argparse.Namespace, recipe: dict) -> None:
     }
     new = json.loads(json.dumps({"options": fixed, "recipe": recipe}, default=str))
     if path.exists() and options.resume:
-        old = read_json(path)
-        if not (isinstance(old, dict) and isinstance(old.get("options"), dict)):
-            raise PoseError(f"{path} is damaged: it has no options.")
-        for name, value in old["options"].items():
+        for name, value in read_options(path)["options"].items():
             if new["options"].get(name) != value:
                 raise PoseError(
                     f"--resume: the run in {path.parent} was started with {name}={value}. "

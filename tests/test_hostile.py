@@ -29,7 +29,6 @@ from pose_regression.container import BLOCK, sealed
 from pose_regression.data import mpii, pipeline, synthetic
 from pose_regression.errors import PoseError
 from pose_regression.export import load_runtime
-from pose_regression.network import PoseRegressor
 from pose_regression.predictions import load_predictions
 from pose_regression.predictor import PosePredictor
 from pose_regression.skeleton import MPII
@@ -39,12 +38,6 @@ ROOT = Path(__file__).parents[1]
 
 
 # ------------------------------------------------------------------------------------------------------ image bombs
-
-
-@pytest.fixture(scope="module")
-def predictor() -> PosePredictor:
-    keras.utils.set_random_seed(0)
-    return PosePredictor(PoseRegressor((32, 32, 3), num_blocks=1, num_context=1, width=16))
 
 
 def png(width: int, height: int, pixels: bytes, *more: tuple[bytes, bytes]) -> bytes:
