@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 products in full, as on a CPU, on GPUs since Ampere too
 
 
 @pytest.fixture(autouse=True, scope="session")

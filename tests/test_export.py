@@ -341,6 +341,19 @@ def test_missing_package_is_named(saved, tmp_path, monkeypatch):
         load_runtime("onnx", tmp_path)
 
 
+def test_an_export_is_compared_in_full_float32_whatever_the_gpu_would_round():
+    enabled = tf.config.experimental.tensor_float_32_execution_enabled
+    crops, seen = np.zeros((2, 32, 32, 3), np.float32), []
+
+    def runtime(images):
+        seen.append(enabled())
+        return {"pose": np.zeros((2, 1, 2)), "probability": np.zeros((2, 1, 1))}
+
+    before = enabled()
+    assert deviation_from(runtime(crops), runtime, crops) == Deviation(0, 0)
+    assert seen == [before, False] and enabled() == before is True
+
+
 def test_the_shipped_int8_network_is_the_shipped_network():
     pytest.importorskip("onnxruntime")
     path = shipped_weights("small")
