@@ -47,7 +47,6 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
     how.add_argument("--schedule", choices=("plateau", "steps", "cosine", "constant"))
     how.add_argument("--optimizer", choices=("rmsprop", "adamw"))
     how.add_argument("--map-weight", type=float, metavar="WEIGHT", help="of the part maps' own loss; not in the paper")
-    how.add_argument("--ema", type=float, metavar="MOMENTUM", help="keep a moving average of the weights instead")
     how.add_argument("--rotation", type=float, metavar="DEGREES", help="largest rotation in augmentation")
     how.add_argument("--zoom", type=float, nargs=2, metavar="FACTOR", help="range of the window's side in augmentation")
     how.add_argument("--translation", type=float, metavar="FRACTION", help="largest shift in augmentation")
@@ -64,13 +63,11 @@ def recipe_of(options: argparse.Namespace):
     """The recipe named by `--recipe` with the other options' changes."""
     from pose_regression.training import RECIPES
 
-    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "map_weight", "ema")
+    names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "map_weight")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
     for name in ("epochs", "batch_size", "learning_rate"):
         if given.get(name, 1) <= 0:
             raise PoseError(f"--{name.replace('_', '-')} must be positive. Received: {given[name]}")
-    if not 0 <= given.get("ema", 0) < 1:
-        raise PoseError(f"--ema must be a momentum from 0 to below 1. Received: {options.ema}")
     recipe = replace(RECIPES[options.recipe], **given)
     ranges = ("rotation", "zoom", "translation")
     changes = {name: value for name in ranges if (value := getattr(options, name)) is not None}

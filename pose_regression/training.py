@@ -55,9 +55,6 @@ class Recipe:
     """The authors' pose loss, `losses.elastic_net_with_entropy`, instead of eq. 7."""
     map_weight: float = 0.0
     """Of `map_supervision`, against the pose loss; 0 leaves it out."""
-    ema: float = 0.0
-    """Momentum of an exponential moving average of the weights over steps, such as 0.999, which is validated and kept
-    in place of the weights themselves; 0 for none."""
     augmentation: Augmentation = PAPER
 
 
@@ -164,24 +161,21 @@ def train(
             losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
             seconds = time.monotonic() - started
-            with _averaged(model):
-                try:
-                    scores = validate(model, [stop])
-                except _Stopped:
-                    raise Terminated from None
-                if not math.isfinite(scores["score"]):
-                    raise PoseError(
-                        f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number."
-                    )
-                row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
-                progress = _advance(progress, recipe, row)
-                if not hosts.first():
-                    continue
-                if progress.waiting == 0:
-                    save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
-                save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
-                if report:
-                    report(model, epoch, row)
+            try:
+                scores = validate(model, [stop])
+            except _Stopped:
+                raise Terminated from None
+            if not math.isfinite(scores["score"]):
+                raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
+            row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
+            progress = _advance(progress, recipe, row)
+            if not hosts.first():
+                continue
+            if progress.waiting == 0:
+                save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
+            save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
+            if report:
+                report(model, epoch, row)
             save_state(directory, model, asdict(progress))
             _write_history(directory / "history.csv", progress.history or [])
             speed = (steps - first) * recipe.batch_size / seconds
@@ -212,17 +206,13 @@ def make_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.
         rate = keras.optimizers.schedules.CosineDecay(
             0.0, max(total - warm, 1), alpha=0.01, warmup_target=recipe.learning_rate, warmup_steps=warm
         )
-    average: dict[str, Any] = {"use_ema": True, "ema_momentum": recipe.ema} if recipe.ema else {}
     if recipe.optimizer == "rmsprop":
-        optimizer = RMSprop(rate, **average)
-    elif recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay, **average)
+        return RMSprop(rate)
+    if recipe.optimizer == "adamw":
+        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
         optimizer.exclude_from_weight_decay(var_names=["beta"])
-    else:
-        raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
-    # Every `fit` ends with this, which puts the averages in place of the weights; ours is an epoch, and more follow.
-    optimizer.finalize_variable_values = lambda variables: None
-    return optimizer
+        return optimizer
+    raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
 
 
 def create_running_losses(model: keras.Model) -> None:
@@ -260,23 +250,6 @@ def _advance(progress: Progress, recipe: Recipe, row: dict[str, float]) -> Progr
         best=max(progress.best, row["score"]),
         history=[*(progress.history or []), row],
     )
-
-
-@contextmanager
-def _averaged(model: keras.Model) -> Iterator[None]:
-    """The model holds the averages of its trained weights meanwhile, if its optimizer keeps them."""
-    if not model.optimizer.use_ema:
-        yield
-        return
-    pairs = list(zip(model.trainable_variables, model.optimizer._model_variables_moving_average, strict=True))
-    trained = [ops.convert_to_numpy(weight.value) for weight, _ in pairs]
-    for weight, average in pairs:
-        weight.assign(average.value)
-    try:
-        yield
-    finally:
-        for (weight, _), value in zip(pairs, trained, strict=True):
-            weight.assign(value)
 
 
 @register

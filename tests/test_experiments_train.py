@@ -124,7 +124,6 @@ def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, 
     ("options", "sentence"),
     [
         (["--batch-size", "0"], "--batch-size must be positive. Received: 0"),
-        (["--ema", "1"], "--ema must be a momentum from 0 to below 1. Received: 1.0"),
         (["--zoom", "1.2", "0.8"], "--zoom must be two positive factors"),
         (["--input-size", "100"], "multiples of 32"),
     ],
