@@ -93,7 +93,7 @@ class Row:
 
 def with_argmax(network, recipe, *, steps_per_epoch: int):
     """Train as the paper does; in validation the maxima of the maps are read too."""
-    from pose_regression.heatmap_regression import argmax_decoder
+    from pose_regression.training.heatmap_regression import argmax_decoder
 
     model, answering = by_coordinates(network, recipe, steps_per_epoch=steps_per_epoch)
     return model, answering | {"argmax": argmax_decoder(network)}
@@ -101,7 +101,7 @@ def with_argmax(network, recipe, *, steps_per_epoch: int):
 
 def by_heatmaps(network, recipe, *, steps_per_epoch: int):
     """Train on Gaussian heat maps, whose maxima are read in validation."""
-    from pose_regression.heatmap_regression import HeatmapRegressor, argmax_decoder, compile_heatmaps
+    from pose_regression.training.heatmap_regression import HeatmapRegressor, argmax_decoder, compile_heatmaps
 
     model = HeatmapRegressor(network)
     compile_heatmaps(model, recipe, steps_per_epoch=steps_per_epoch)
@@ -133,8 +133,8 @@ def main() -> None:
     options = parse()
     if options.hosts:
         raise PoseError("--hosts is for the training commands; here, give each machine a --seed and --seeds 1.")
-    from pose_regression.checkpoint import run_directory
     from pose_regression.data.pipeline import prepare_crops, without_broken
+    from pose_regression.training.checkpoint import run_directory
 
     recipe = recipe_of(options)
     benchmark = load(options)
@@ -196,7 +196,7 @@ def load(options: argparse.Namespace) -> Benchmark:
     """The people of `--benchmark`."""
     from experiments.evaluate import require_images
     from pose_regression.data import lsp, mpii, synthetic
-    from pose_regression.evaluation import score_lsp, score_mpii
+    from pose_regression.evaluation.windows import score_lsp, score_mpii
 
     if options.benchmark == "lsp":
         people = lsp.load(options.data, "train")
@@ -250,7 +250,7 @@ def train_one(
     """
     import keras
 
-    from pose_regression.checkpoint import run_directory, states
+    from pose_regression.training.checkpoint import run_directory, states
 
     with run_directory(directory, resume=True, force=False):
         keep_options(directory / "options.json", options, asdict(recipe_of(options)))
@@ -282,10 +282,10 @@ def train_one(
 
 def scored(weights: Path, training: Training, benchmark: Benchmark) -> dict[str, Any]:
     """Scores of a weight file by reader; and, with context, the total at each of `ALPHAS`."""
-    from pose_regression.evaluation import predict
-    from pose_regression.heatmap_regression import argmax_decoder
-    from pose_regression.network import PoseRegressor
-    from pose_regression.weights import load_model, load_weights
+    from pose_regression.evaluation.windows import predict
+    from pose_regression.model.network import PoseRegressor
+    from pose_regression.model.weights import load_model, load_weights
+    from pose_regression.training.heatmap_regression import argmax_decoder
 
     model, _ = load_model(weights, dtype="float32")
     models = {"network": model, "argmax": argmax_decoder(model)}
@@ -366,7 +366,7 @@ def summary(
 
 def quoted(method: str) -> float:
     """The paper's total for one of its rows."""
-    from pose_regression.paper import TABLE_1
+    from pose_regression.evaluation.paper import TABLE_1
 
     return next(row.scores["Total"] for row in TABLE_1 if row.method == method)
 
@@ -401,7 +401,7 @@ def on_grid(samples: Sequence, cells: int) -> np.ndarray:
     No argmax can do better than these.
     """
     from pose_regression.geometry import crop_affine, invert, transform_points
-    from pose_regression.layers import coordinate_ramp
+    from pose_regression.model.layers import coordinate_ramp
 
     affine = crop_affine(np.stack([s.center for s in samples]), np.array([s.side for s in samples]))
     pose = transform_points(affine, np.stack([s.joints for s in samples]))
@@ -437,7 +437,7 @@ def hardware() -> str:
 
 def report(figures: Mapping[str, Any], *, picture: str) -> str:
     """The figures as Markdown."""
-    from pose_regression.paper import format_table
+    from pose_regression.evaluation.paper import format_table
 
     rows, total, count = figures["rows"], figures["total"], len(figures["rows"]["b"]["seeds"])
     table = [

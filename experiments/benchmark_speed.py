@@ -6,7 +6,7 @@
 Cost: about 5 minutes on 2 cores, twice that with every runtime. The weights are random: speed does not depend on them.
 
 Networks: ours with each K of --blocks, and the stacked hourglass that the paper compares its speed with
-(`pose_regression.hourglass`), which is measured in Keras alone. Runtimes:
+(`pose_regression.model.hourglass`), which is measured in Keras alone. Runtimes:
 
 keras        `model.predict_on_batch`
 savedmodel  onnxruntime  openvino  litert     what `experiments.export` writes: batch norms folded; on the CPU the last
@@ -39,9 +39,9 @@ import numpy as np
 from experiments.command import run
 from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory, write_json
 from pose_regression.errors import PoseError
-from pose_regression.export import DTYPES, load_runtime
-from pose_regression.paper import SPEED, format_table, with_quoted
-from pose_regression.runtimes import FORMATS, RUNTIMES, missing_packages
+from pose_regression.evaluation.paper import SPEED, format_table, with_quoted
+from pose_regression.inference.export import DTYPES, load_runtime
+from pose_regression.inference.runtimes import FORMATS, RUNTIMES, missing_packages
 
 WARM_UP = 3
 """Calls of each contender before the timed ones."""
@@ -164,8 +164,8 @@ def build(network: Network, settings: Settings, dtype: str) -> Any:
     """The Keras model under the dtype policy `dtype`, with random weights."""
     import keras
 
-    from pose_regression.hourglass import Hourglass
-    from pose_regression.network import PoseRegressor
+    from pose_regression.model.hourglass import Hourglass
+    from pose_regression.model.network import PoseRegressor
 
     shape = (settings.input_size, settings.input_size, 3)
     policy = keras.config.dtype_policy()
@@ -190,8 +190,8 @@ def prepare(settings: Settings, contenders: list[Contender], folder: Path) -> di
     """
     import keras
 
-    from pose_regression.export import write_export
-    from pose_regression.macs import count_macs
+    from pose_regression.inference.export import write_export
+    from pose_regression.model.macs import count_macs
 
     set_up(settings)
     facts = {}

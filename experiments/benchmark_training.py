@@ -5,7 +5,7 @@
 
 Cost: the first about half an hour on 2 cores and 6 GB of memory, minutes on a GPU; the second 4 minutes on 2 cores.
 
-plain    the network with `keras.layers.BatchNormalization` and `SeparableConv2D` in place of `pose_regression.layers`
+plain the network with `keras.layers.BatchNormalization` and `SeparableConv2D` in place of ours
 ours     the network as it is trained
 
 The step is `train_on_batch` of the model that `training.compile_model` compiled, on random images. Every visit to a
@@ -109,8 +109,8 @@ def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
     import keras
     import numpy as np
 
-    from pose_regression.network import PoseRegressor
-    from pose_regression.training import RECIPES, compile_model
+    from pose_regression.model.network import PoseRegressor
+    from pose_regression.training.loop import RECIPES, compile_model
 
     grow_gpu_memory()
     idle = peak_memory()
@@ -148,7 +148,7 @@ def plain_layers(plain: bool) -> Iterator[None]:
     """Within the block, `PoseRegressor` is built of Keras' own layers, if `plain`."""
     import keras
 
-    from pose_regression import network
+    from pose_regression.model import network
 
     ours = network.BatchNormalization, network.SeparableConv2D
     if plain:

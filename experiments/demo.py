@@ -42,7 +42,7 @@ from experiments.web import (
 from pose_regression.errors import PoseError
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
-    from pose_regression.predictor import Pose, PosePredictor
+    from pose_regression.inference.predictor import Pose, PosePredictor
 
 VIEW = 1000
 """Longer side, in pixels, to which the page scales every photograph: lines are as fine on a small one."""
@@ -86,7 +86,7 @@ def main() -> None:
     max_bytes = upload_limit(options.max_upload_mb)
     require_gradio()
 
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
 
     blocks = serve(PosePredictor(options.weights), host=options.host, port=options.port, max_bytes=max_bytes)
     announce(options.host, options.port, server="page")
@@ -111,7 +111,7 @@ def find(predictor: "PosePredictor", name: str, content: bytes, box: Any = None)
     Raises:
         PoseError: as `PosePredictor.inspect`, the photograph being called `name`.
     """
-    from pose_regression.predictor import load_upright
+    from pose_regression.inference.predictor import load_upright
     from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
 
     with as_file(content, name) as path:

@@ -39,24 +39,25 @@ import numpy as np
 
 from experiments.command import run
 from experiments.sharding import shard
-from pose_regression import evaluation, metrics, paper
 from pose_regression.data import lsp, mpii
 from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
-from pose_regression.geometry import crop_affine, invert, to_crop_pixels, transform_points
-from pose_regression.network import PoseRegressor
-from pose_regression.predictions import (
+from pose_regression.evaluation import metrics, paper
+from pose_regression.evaluation import windows as evaluation
+from pose_regression.evaluation.predictions import (
     Predictions,
     load_predictions,
     match,
     save_mpii_submission,
     save_predictions,
 )
+from pose_regression.files import atomic_path
+from pose_regression.geometry import crop_affine, invert, to_crop_pixels, transform_points
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, weights_path
 from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
 from pose_regression.visualize import contact_sheet, draw_pose, save_image
-from pose_regression.weights import load_model, weights_path
 
 SHOWN, TILE = 48, 256
 """People on a contact sheet, and the side of each in pixels."""

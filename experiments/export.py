@@ -46,8 +46,8 @@ def main() -> None:
         raise PoseError("ONNX in int8 is calibrated on photographs of people: --images DIR is needed.")
 
     from pose_regression.data import lsp
-    from pose_regression.export import BOUNDS, export_model, load_runtime, rendered_crops
-    from pose_regression.weights import load_model
+    from pose_regression.inference.export import BOUNDS, export_model, load_runtime, rendered_crops
+    from pose_regression.model.weights import load_model
 
     people = lsp.load(options.lsp, "test") if options.lsp else []
     model, skeleton = load_model(options.weights)
@@ -74,7 +74,7 @@ def main() -> None:
 def pck(predict: Callable[[np.ndarray], dict[str, np.ndarray]], people: list[Sample], size: int) -> float:
     """PCK@0.2 in per cent of a network given as a function of its crops."""
     from pose_regression.data.pipeline import evaluation_dataset
-    from pose_regression.evaluation import score_lsp
+    from pose_regression.evaluation.windows import score_lsp
     from pose_regression.geometry import crop_affine, invert, transform_points
 
     affines = crop_affine(np.stack([person.center for person in people]), np.array([person.side for person in people]))

@@ -157,7 +157,7 @@ def render_pictures(folder: Path) -> list[Picture]:
 
 def predict_many(weights: str, pictures: list[Picture], images: int) -> Predicted:
     """Predict `images` pictures in this process, and each by itself at the end."""
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
 
     predictor = PosePredictor(weights)
     for _ in predictor.stream([p.path for p in pictures], [p.boxes for p in pictures]):

@@ -15,8 +15,8 @@ from typing import Any
 
 from experiments.command import run
 from pose_regression.errors import PoseError
+from pose_regression.evaluation.predictions import with_checksum, without_checksum
 from pose_regression.files import atomic_path, read_json
-from pose_regression.predictions import with_checksum, without_checksum
 
 
 def main() -> None:

@@ -52,7 +52,7 @@ from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
-    from pose_regression.predictor import Pose, PosePredictor
+    from pose_regression.inference.predictor import Pose, PosePredictor
     from pose_regression.skeleton import Skeleton
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
@@ -113,7 +113,7 @@ def main() -> int:
         work, _ = shard(work, options.shard, option="--shard")
     boxes = None if options.boxes is None else read_boxes(options.boxes, paths, min_score=options.min_score)
 
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pose_regression").setLevel(logging.INFO)
@@ -283,7 +283,7 @@ def predict_images(
     stream: Stream, files: Sequence[tuple[Path, Path]], boxes: Boxes | None, *, found: Found, progress: "Progress"
 ) -> None:
     """Images, in batches that span them; see `predict_files`."""
-    from pose_regression.predictor import load_upright
+    from pose_regression.inference.predictor import load_upright
     from pose_regression.visualize import save_image
 
     paths = [path for path, _ in files]

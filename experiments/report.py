@@ -30,10 +30,10 @@ from experiments import curves, evaluate
 from experiments.command import run
 from experiments.curves import History
 from experiments.training_run import read_options
-from pose_regression import metrics
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict_blocks
+from pose_regression.evaluation import metrics
+from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.files import atomic_path
 from pose_regression.geometry import crop_affine, transform_points
 from pose_regression.skeleton import PA16J, reorder

@@ -47,7 +47,7 @@ from experiments.web import (
 from pose_regression.errors import PoseError
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
 
 SECONDS = 20.0
 """To send a whole request, and to take its answer."""
@@ -80,7 +80,7 @@ def main() -> None:
     share_memory()
     import numpy as np
 
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
 
     predictor = PosePredictor(options.weights)
     predictor.predict(np.zeros((64, 64, 3), np.uint8))  # the first one is slow: nobody shall wait for it

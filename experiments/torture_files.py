@@ -42,17 +42,17 @@ from scipy.io import loadmat, savemat
 
 from experiments.command import run
 from experiments.predict import read_boxes
-from pose_regression.checkpoint import load_state, save_state
 from pose_regression.data import coco, corrections, lsp, mpii, synthetic
 from pose_regression.data.augment import PAPER, plan_epoch
 from pose_regression.data.pipeline import find_broken, prepare_crops, training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor, answers, block_b, regression_stage
-from pose_regression.predictions import Predictions, load_predictions, save_predictions
-from pose_regression.predictor import PosePredictor, load_upright
+from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.inference.predictor import PosePredictor, load_upright
+from pose_regression.model.network import PoseRegressor, answers, block_b, regression_stage
+from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J
-from pose_regression.weights import load_model, save_weights
+from pose_regression.training.checkpoint import load_state, save_state
 
 LONGEST = 10.0
 """Seconds of processor time for one file."""

@@ -26,15 +26,15 @@ from pathlib import Path
 
 import numpy as np
 
-import pose_regression.evaluation  # noqa: F401  for the forked processes
-import pose_regression.training  # noqa: F401
+import pose_regression.evaluation.windows  # noqa: F401  for the forked processes
+import pose_regression.training.loop  # noqa: F401
 from experiments import train_mpii
 from experiments.command import run
 from experiments.training_run import main_of
-from pose_regression.checkpoint import states
 from pose_regression.container import read_container
 from pose_regression.data import synthetic
 from pose_regression.errors import PoseError
+from pose_regression.training.checkpoint import states
 
 TINY = "--recipe quick --blocks 1 --width 36 --input-size 64 --batch-size 8 --deterministic --save-every 2".split()
 STEPS = 20

@@ -30,7 +30,7 @@ from pose_regression.skeleton import Skeleton
 
 if TYPE_CHECKING:  # importing Keras takes seconds
     from pose_regression.data.sample import Sample
-    from pose_regression.network import PoseRegressor
+    from pose_regression.model.network import PoseRegressor
 
 THRESHOLD = 0.1
 """Of PCK, in longer sides of the box. An upright adult's PCKh@0.5 and LSP's PCK@0.2 come to about 0.07 of it."""
@@ -59,8 +59,8 @@ def main() -> None:
 
     from pose_regression.data import coco
     from pose_regression.data.pipeline import without_broken
-    from pose_regression.evaluation import predict
-    from pose_regression.weights import load_model
+    from pose_regression.evaluation.windows import predict
+    from pose_regression.model.weights import load_model
 
     annotated = coco.load(options.annotations, options.images)
     skeleton = annotated.skeleton
@@ -118,8 +118,8 @@ def score_pck(samples: Sequence["Sample"], pixels: np.ndarray, skeleton: Skeleto
         pixels: (N, J, 2) predictions in image pixels; NaN is a miss.
         skeleton: the J joints.
     """
+    from pose_regression.evaluation.metrics import joint_rates, pck_curve
     from pose_regression.geometry import BOX_MARGIN
-    from pose_regression.metrics import joint_rates, pck_curve
 
     length = np.array([sample.side for sample in samples]) / BOX_MARGIN
     present = np.stack([sample.present for sample in samples])
@@ -136,7 +136,7 @@ def start_from(model: "PoseRegressor", weights: str | Path) -> None:
     Raises:
         PoseError: no such weights, or a network of another width or fewer blocks; `model` is then unchanged.
     """
-    from pose_regression.weights import load_model, named_weights
+    from pose_regression.model.weights import load_model, named_weights
 
     source = named_weights(load_model(weights)[0])
     fitting = {}

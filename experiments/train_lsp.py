@@ -42,11 +42,11 @@ def main() -> None:
     from experiments.evaluate import identities
     from pose_regression.data import corrections, lsp
     from pose_regression.errors import PoseError
-    from pose_regression.evaluation import predict, score_lsp
-    from pose_regression.paper import format_table
-    from pose_regression.predictions import Predictions, save_predictions
+    from pose_regression.evaluation.paper import format_table
+    from pose_regression.evaluation.predictions import Predictions, save_predictions
+    from pose_regression.evaluation.windows import predict, score_lsp
+    from pose_regression.model.weights import load_model, load_weights
     from pose_regression.skeleton import LSP, PA16J, reorder
-    from pose_regression.weights import load_model, load_weights
 
     people = lsp.load(options.data, "train", crop="image")
     if not 0 < options.holdout < len(people):

@@ -32,11 +32,11 @@ def main() -> None:
     from pose_regression.data import mpii
     from pose_regression.data import synthetic as people
     from pose_regression.errors import PoseError
-    from pose_regression.evaluation import predict, score_mpii
-    from pose_regression.paper import format_table
+    from pose_regression.evaluation.paper import format_table
+    from pose_regression.evaluation.windows import predict, score_mpii
+    from pose_regression.model.weights import load_model, load_weights
     from pose_regression.skeleton import PA16J
     from pose_regression.visualize import save_image
-    from pose_regression.weights import load_model, load_weights
 
     folder = people.ensure(SYNTHETIC) if synthetic else Path(options.data)
     training, validation = mpii.load(folder, "train"), mpii.load(folder, "val")

@@ -61,7 +61,7 @@ def add_options(parser: argparse.ArgumentParser, *, recipe: str) -> None:
 
 def recipe_of(options: argparse.Namespace):
     """The recipe named by `--recipe` with the other options' changes."""
-    from pose_regression.training import RECIPES
+    from pose_regression.training.loop import RECIPES
 
     names = ("epochs", "batch_size", "learning_rate", "schedule", "optimizer", "map_weight")
     given = {name: value for name in names if (value := getattr(options, name)) is not None}
@@ -113,7 +113,7 @@ def _jax_scope(options: argparse.Namespace) -> Callable[[], AbstractContextManag
     import jax
     import tensorflow as tf
 
-    from pose_regression import hosts
+    from pose_regression.training import hosts
 
     if options.gpu_memory or options.deterministic:
         raise PoseError("--gpu-memory and --deterministic are options of the TensorFlow backend.")
@@ -151,9 +151,9 @@ def run_training(
         The run directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json`. The
         processes of all hosts but the first end here.
     """
-    from pose_regression import hosts
-    from pose_regression.checkpoint import run_directory
     from pose_regression.data.pipeline import prepare_crops, without_broken
+    from pose_regression.training import hosts
+    from pose_regression.training.checkpoint import run_directory
 
     recipe = recipe_of(options)
     if options.hosts:
@@ -186,8 +186,8 @@ def run_training(
 
 def by_coordinates(network, recipe, *, steps_per_epoch: int) -> tuple[Any, dict[str, Any]]:
     """The paper's supervision, with that of the maps if the recipe has it; the network answers itself."""
-    from pose_regression.map_supervision import MapSupervised
-    from pose_regression.training import compile_model
+    from pose_regression.training.loop import compile_model
+    from pose_regression.training.map_supervision import MapSupervised
 
     model = MapSupervised(network, recipe.map_weight) if recipe.map_weight else network
     compile_model(model, recipe, steps_per_epoch=steps_per_epoch)
@@ -222,10 +222,10 @@ def train_network(
     """
     import keras
 
-    from pose_regression import hosts
-    from pose_regression.evaluation import predict_blocks
-    from pose_regression.network import PoseRegressor
-    from pose_regression.training import train
+    from pose_regression.evaluation.windows import predict_blocks
+    from pose_regression.model.network import PoseRegressor
+    from pose_regression.training import hosts
+    from pose_regression.training.loop import train
 
     recipe = recipe_of(options)
     steps = len(training) // recipe.batch_size
@@ -353,7 +353,7 @@ def main_of(command: Callable[[], int | None]) -> None:
     from experiments.command import run
 
     def wrapped() -> int | None:
-        from pose_regression.training import Terminated
+        from pose_regression.training.loop import Terminated
 
         try:
             return command()

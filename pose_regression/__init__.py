@@ -3,6 +3,6 @@
 Importing the package registers its layers with Keras, so that `keras.saving.load_model` finds them.
 """
 
-from pose_regression.network import PoseRegressor
+from pose_regression.model.network import PoseRegressor
 
 __all__ = ["PoseRegressor"]

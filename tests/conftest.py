@@ -42,8 +42,8 @@ def predictor():
     """A `PosePredictor` of random weights; the logits are magnified, so that the answer depends on the picture."""
     import keras
 
-    from pose_regression.network import PoseRegressor
-    from pose_regression.predictor import PosePredictor
+    from pose_regression.inference.predictor import PosePredictor
+    from pose_regression.model.network import PoseRegressor
 
     keras.utils.set_random_seed(0)
     model = PoseRegressor((64, 64, 3), num_blocks=1, width=32)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression.checkpoint import load_state, run_directory, save_state, states
 from pose_regression.errors import PoseError
+from pose_regression.training.checkpoint import load_state, run_directory, save_state, states
 
 
 @pytest.fixture
@@ -79,7 +79,7 @@ def test_what_a_killed_process_left_half_written_is_removed(tmp_path):
 
 def test_a_second_run_in_the_same_directory_refuses(tmp_path):
     code = (
-        "import sys; from pose_regression.checkpoint import run_directory\n"
+        "import sys; from pose_regression.training.checkpoint import run_directory\n"
         "with run_directory(sys.argv[1], resume=True, force=False): pass"
     )
     with run_directory(tmp_path, resume=False, force=False):

@@ -23,18 +23,18 @@ from PIL import Image
 from experiments import predict
 from experiments.command import run
 from experiments.curves import plot_history
-from pose_regression.checkpoint import load_state, run_directory, save_state, states
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.pipeline import find_broken, prepare_crops
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.export import export_model, load_runtime, rendered_crops
-from pose_regression.network import PoseRegressor
-from pose_regression.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.inference.export import export_model, load_runtime, rendered_crops
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J
-from pose_regression.training import Recipe, _write_history, compile_model, train
+from pose_regression.training.checkpoint import load_state, run_directory, save_state, states
+from pose_regression.training.loop import Recipe, _write_history, compile_model, train
 from pose_regression.visualize import save_image
-from pose_regression.weights import load_model, save_weights
 
 QUOTA = 100
 """Bytes."""
@@ -205,7 +205,7 @@ def test_tables_of_predict(place, write):
     path, found = place.folder / "poses", predict.Found(pictures=[("a" * 200, 5, 5)] * 100)
     write(path, predict.Found(pictures=[("old", 5, 5)]), MPII)
     before = path.read_text()
-    from pose_regression.predictor import Pose
+    from pose_regression.inference.predictor import Pose
 
     zeros = np.zeros((16, 2), np.float32)
     found.people = [(i, Pose(MPII, zeros, zeros[:, 0], zeros[:2].ravel())) for i in range(100)]

@@ -10,8 +10,8 @@ from PIL import Image
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict, predict_blocks, refined, score_lsp, score_mpii
-from pose_regression.network import PoseRegressor
+from pose_regression.evaluation.windows import predict, predict_blocks, refined, score_lsp, score_mpii
+from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
 HANDS = Skeleton(("head", "right_hand", "left_hand"))

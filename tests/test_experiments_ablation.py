@@ -12,11 +12,11 @@ from experiments import ablation_table1 as ablation
 from experiments.training_run import train_network
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict, score_lsp
-from pose_regression.heatmap_regression import argmax_decoder
-from pose_regression.network import PoseRegressor
-from pose_regression.training import Terminated
-from pose_regression.weights import load_model, save_weights
+from pose_regression.evaluation.windows import predict, score_lsp
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, save_weights
+from pose_regression.training.heatmap_regression import argmax_decoder
+from pose_regression.training.loop import Terminated
 
 SMALL = "--benchmark lsp --data nowhere --recipe quick --epochs 2 --batch-size 2 --blocks 1 --width 8 --input-size 32"
 

@@ -9,9 +9,10 @@ import pytest
 from experiments import benchmark_pipeline, benchmark_speed, benchmark_training
 from experiments.command import run
 from experiments.measuring import in_own_process, peak_memory
-from pose_regression import layers, network, runtimes
 from pose_regression.errors import PoseError
-from pose_regression.runtimes import missing_packages
+from pose_regression.inference import runtimes
+from pose_regression.inference.runtimes import missing_packages
+from pose_regression.model import layers, network
 
 
 @pytest.fixture

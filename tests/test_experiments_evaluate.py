@@ -16,10 +16,10 @@ from experiments import evaluate, merge
 from pose_regression.data import lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
-from pose_regression.weights import save_weights
 
 EMPTY = np.zeros((0, 0))
 

@@ -7,9 +7,9 @@ from PIL import Image
 
 from experiments import export
 from pose_regression.errors import PoseError
-from pose_regression.export import rendered_crops
-from pose_regression.network import PoseRegressor
-from pose_regression.weights import save_weights
+from pose_regression.inference.export import rendered_crops
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -9,10 +9,10 @@ from PIL import Image
 
 from experiments import figures
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import LSP, PA16J, Skeleton
-from pose_regression.weights import save_weights
 
 PAIR = Skeleton(("neck", "head"), (("neck", "head"),))
 PHOTO = np.zeros((4, 4, 3), np.uint8)

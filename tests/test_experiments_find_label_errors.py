@@ -14,7 +14,7 @@ from experiments.find_label_errors import find, torso
 from pose_regression.data import corrections, lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.predictions import Predictions, save_predictions
+from pose_regression.evaluation.predictions import Predictions, save_predictions
 from pose_regression.skeleton import LSP, PA16J, reorder
 
 # A standing person seen from the front: the person's right is at the smaller x. The torso's diagonals are

@@ -11,10 +11,10 @@ from experiments import merge, predict
 from experiments.command import run
 from experiments.sharding import shard
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import LSP
-from pose_regression.weights import save_weights
 
 
 def command(monkeypatch, module, *arguments) -> int:

@@ -14,12 +14,12 @@ from PIL import Image
 
 from experiments import predict
 from experiments.command import run
-from pose_regression import runtimes
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
+from pose_regression.inference import runtimes
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J
-from pose_regression.weights import save_weights
 
 
 @pytest.fixture(scope="module")

@@ -14,10 +14,10 @@ from experiments import curves, evaluate, report
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict_blocks, score_mpii
-from pose_regression.network import PoseRegressor
+from pose_regression.evaluation.windows import predict_blocks, score_mpii
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J
-from pose_regression.weights import save_weights
 
 HISTORY = """epoch,learning_rate,loss,block_1,block_2,pose_loss,probability_loss,score,Head,Knee,UBody,Total,\
 score_block_1,score_block_2

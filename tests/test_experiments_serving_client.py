@@ -17,8 +17,8 @@ from PIL import Image
 from test_export import make_crops, make_model
 
 from experiments import serving_client
-from pose_regression.export import export_model
-from pose_regression.predictor import PosePredictor
+from pose_regression.inference.export import export_model
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.skeleton import PA16J
 
 

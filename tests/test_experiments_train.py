@@ -13,9 +13,9 @@ from PIL import Image
 from experiments import torture_resume, train_lsp, train_mpii
 from experiments.training_run import main_of
 from pose_regression.data import lsp, synthetic
-from pose_regression.predictions import load_predictions
+from pose_regression.evaluation.predictions import load_predictions
+from pose_regression.model.weights import load_model
 from pose_regression.skeleton import LSP
-from pose_regression.weights import load_model
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
 

@@ -17,11 +17,11 @@ from experiments.training_run import main_of
 from pose_regression.data import coco, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
+from pose_regression.evaluation.windows import predict
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, named_weights, save_weights
 from pose_regression.skeleton import MPII, Skeleton
-from pose_regression.weights import load_model, named_weights, save_weights
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
 PICTURES = 8

@@ -9,9 +9,9 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pose_regression import export
 from pose_regression.errors import PoseError
-from pose_regression.export import (
+from pose_regression.inference import export
+from pose_regression.inference.export import (
     DTYPES,
     Deviation,
     answer_in_float32,
@@ -21,11 +21,11 @@ from pose_regression.export import (
     load_runtime,
     rendered_crops,
 )
-from pose_regression.hub import shipped_weights
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.hub import shipped_weights
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, named_weights
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import load_model, named_weights
 
 PACKAGES = {
     "savedmodel": (),

@@ -2,7 +2,9 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression.heatmap_regression import (
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, named_weights, save_weights
+from pose_regression.training.heatmap_regression import (
     HeatmapLoss,
     HeatmapRegressor,
     argmax_decoder,
@@ -10,9 +12,7 @@ from pose_regression.heatmap_regression import (
     compile_heatmaps,
     gaussian_maps,
 )
-from pose_regression.network import PoseRegressor
-from pose_regression.training import Recipe
-from pose_regression.weights import load_model, named_weights, save_weights
+from pose_regression.training.loop import Recipe
 
 
 @pytest.fixture(scope="module")

@@ -28,11 +28,11 @@ from experiments.training_run import keep_options
 from pose_regression.container import BLOCK, sealed
 from pose_regression.data import mpii, pipeline, synthetic
 from pose_regression.errors import PoseError
-from pose_regression.export import load_runtime
-from pose_regression.predictions import load_predictions
-from pose_regression.predictor import PosePredictor
+from pose_regression.evaluation.predictions import load_predictions
+from pose_regression.inference.export import load_runtime
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.weights import load_model
 from pose_regression.skeleton import MPII
-from pose_regression.weights import load_model
 
 ROOT = Path(__file__).parents[1]
 
@@ -88,7 +88,7 @@ READ_ALL = """
 import resource, sys
 from pose_regression.data.pipeline import find_broken
 from pose_regression.errors import PoseError
-from pose_regression.predictor import load_upright
+from pose_regression.inference.predictor import load_upright
 good, *bombs = sys.argv[1:]
 find_broken([good]), load_upright(good)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

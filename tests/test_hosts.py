@@ -7,12 +7,12 @@ import time
 import numpy as np
 import pytest
 
-from pose_regression import hosts
 from pose_regression.container import read_container
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.augment import NONE, plan_epoch
 from pose_regression.errors import PoseError
 from pose_regression.skeleton import PA16J
+from pose_regression.training import hosts
 
 TINY = "--recipe quick --blocks 1 --width 18 --input-size 64 --batch-size 8 --save-every 2".split()
 

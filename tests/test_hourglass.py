@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.hourglass import Hourglass
+from pose_regression.model.hourglass import Hourglass
 
 
 def convolution(inputs: int, outputs: int, size: int) -> int:

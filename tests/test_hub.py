@@ -18,10 +18,10 @@ import numpy as np
 import pytest
 from test_weights import write_authors_file
 
-from pose_regression import hub, weights
 from pose_regression.container import read_container
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
+from pose_regression.model import hub, weights
+from pose_regression.model.network import PoseRegressor
 
 
 @pytest.fixture(scope="module")
@@ -261,7 +261,7 @@ def test_cache_that_cannot_be_written_is_named(serve, content, publish, monkeypa
 def test_shipped_weights_are_found_in_a_clone_and_in_an_installed_package(monkeypatch, tmp_path):
     path = hub.shipped_weights("small")
     assert path.name == "small.weights.h5"
-    monkeypatch.setattr(hub, "__file__", str(tmp_path / "site-packages" / "pose_regression" / "hub.py"))
+    monkeypatch.setattr(hub, "__file__", str(tmp_path / "site-packages" / "pose_regression" / "model" / "hub.py"))
     with pytest.raises(PoseError, match="weights 'small' are not shipped with this version"):
         hub.shipped_weights("small")
     installed = tmp_path / "site-packages" / "pose_regression" / "shipped_weights" / "small.weights.h5"
@@ -271,7 +271,7 @@ def test_shipped_weights_are_found_in_a_clone_and_in_an_installed_package(monkey
 
 
 def test_shipped_weights_are_part_of_the_package(tmp_path):
-    clone, copy = Path(hub.__file__).parents[1], tmp_path / "clone"
+    clone, copy = Path(hub.__file__).parents[2], tmp_path / "clone"
     if not (clone / "setup.py").is_file():
         pytest.skip("the package is installed, and there is no clone to build it from")
     shutil.copytree(clone / "weights", copy / "weights")

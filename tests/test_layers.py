@@ -6,7 +6,7 @@ import pytest
 from keras import ops
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import (
+from pose_regression.model.layers import (
     BatchNormalization,
     ContextAggregation,
     JointProbability,

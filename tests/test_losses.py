@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression.losses import (
+from pose_regression.training.losses import (
     PoseLoss,
     ProbabilityLoss,
     elastic_net,

@@ -5,10 +5,10 @@ import pytest
 from keras import layers
 
 from pose_regression.errors import PoseError
-from pose_regression.hourglass import Hourglass
-from pose_regression.layers import ContextAggregation, JointProbability, SoftArgmax
-from pose_regression.macs import KINDS, count_macs
-from pose_regression.network import PoseRegressor
+from pose_regression.model.hourglass import Hourglass
+from pose_regression.model.layers import ContextAggregation, JointProbability, SoftArgmax
+from pose_regression.model.macs import KINDS, count_macs
+from pose_regression.model.network import PoseRegressor
 
 
 def only(**counts: int) -> dict[str, int]:

@@ -5,10 +5,10 @@ import numpy as np
 import pytest
 from scipy.special import log_softmax
 
-from pose_regression.map_supervision import MapSupervised, map_divergence
-from pose_regression.network import PoseRegressor
-from pose_regression.training import RECIPES, compile_model
-from pose_regression.weights import load_model, named_weights, save_weights
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, named_weights, save_weights
+from pose_regression.training.loop import RECIPES, compile_model
+from pose_regression.training.map_supervision import MapSupervised, map_divergence
 
 
 def gaussian(x: float, y: float, height: int, width: int) -> np.ndarray:

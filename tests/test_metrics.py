@@ -4,8 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression import metrics
 from pose_regression.errors import PoseError
+from pose_regression.evaluation import metrics
 from pose_regression.geometry import invert, transform_points
 from pose_regression.skeleton import LSP, MPII, PA16J, reorder
 

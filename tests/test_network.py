@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import SoftArgmax
-from pose_regression.losses import elastic_net_with_entropy, probability_entropy
-from pose_regression.network import OUTPUTS, PoseRegressor
-from pose_regression.optimizer import RMSprop
-from pose_regression.weights import _authors_layout, _file_order, load_authors_weights, save_weights
+from pose_regression.model.layers import SoftArgmax
+from pose_regression.model.network import OUTPUTS, PoseRegressor
+from pose_regression.model.weights import _authors_layout, _file_order, load_authors_weights, save_weights
+from pose_regression.training.losses import elastic_net_with_entropy, probability_entropy
+from pose_regression.training.optimizer import RMSprop
 
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="takes gradients of TensorFlow")
 

@@ -18,19 +18,19 @@ from keras import ops
 from keras.callbacks import LambdaCallback
 from PIL import Image
 
-from pose_regression import training
-from pose_regression.checkpoint import load_state, states
 from pose_regression.container import read_container
 from pose_regression.data.augment import NONE, plan_epoch
 from pose_regression.data.pipeline import evaluation_dataset, training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import predict
+from pose_regression.evaluation.windows import predict
 from pose_regression.geometry import crop_affine
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import PosePredictor
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J
-from pose_regression.training import Recipe, compile_model, train
+from pose_regression.training import loop as training
+from pose_regression.training.checkpoint import load_state, states
+from pose_regression.training.loop import Recipe, compile_model, train
 
 TINY = Recipe(epochs=1, batch_size=2, optimizer="adamw", schedule="constant", augmentation=NONE)
 

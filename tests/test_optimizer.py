@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression.optimizer import RMSprop
+from pose_regression.training.optimizer import RMSprop
 
 
 def variable(*values: float) -> keras.Variable:

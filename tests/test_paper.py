@@ -2,7 +2,7 @@ import json
 
 import pytest
 
-from pose_regression.paper import TABLE_1, TABLE_2, TABLE_3, TABLE_4, format_table, with_quoted
+from pose_regression.evaluation.paper import TABLE_1, TABLE_2, TABLE_3, TABLE_4, format_table, with_quoted
 
 
 def test_table_is_aligned_markdown_with_gaps_for_what_is_unknown():

@@ -7,9 +7,9 @@ import pytest
 from scipy.io import loadmat
 from scipy.io import savemat as savemat_uncompressed
 
-from pose_regression import metrics
 from pose_regression.errors import PoseError
-from pose_regression.predictions import (
+from pose_regression.evaluation import metrics
+from pose_regression.evaluation.predictions import (
     Predictions,
     load_predictions,
     match,

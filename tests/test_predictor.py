@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pose_regression import evaluation
 from pose_regression.data import lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.predictor import BOX_MARGIN, MAX_PIXELS, Pose, PosePredictor, load_upright
+from pose_regression.evaluation import windows as evaluation
+from pose_regression.inference.predictor import BOX_MARGIN, MAX_PIXELS, Pose, PosePredictor, load_upright
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import save_weights
 
 SIZE = 64
 

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 from test_export import make_crops, make_model
 
-from pose_regression import runtimes
 from pose_regression.errors import PoseError
-from pose_regression.predictor import PosePredictor
-from pose_regression.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
+from pose_regression.inference import runtimes
+from pose_regression.inference.predictor import PosePredictor
+from pose_regression.inference.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
+from pose_regression.model.weights import load_model
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import load_model
 
 
 @pytest.fixture(scope="module")

@@ -13,13 +13,13 @@ import tensorflow as tf
 from keras.callbacks import LambdaCallback
 from PIL import Image
 
-from pose_regression.checkpoint import states
 from pose_regression.container import read_container
 from pose_regression.data.augment import NONE
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.training import (
+from pose_regression.model.network import PoseRegressor
+from pose_regression.training.checkpoint import states
+from pose_regression.training.loop import (
     RECIPES,
     Progress,
     Recipe,
@@ -174,8 +174,8 @@ import json, sys
 import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from pose_regression.network import PoseRegressor
-from pose_regression.training import Recipe, compile_model
+from pose_regression.model.network import PoseRegressor
+from pose_regression.training.loop import Recipe, compile_model
 rng = np.random.default_rng(0)
 images = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
 pose = np.concatenate([rng.uniform(0, 1, (8, 16, 2)), np.ones((8, 16, 1))], -1).astype("float32")

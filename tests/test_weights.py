@@ -9,12 +9,11 @@ import keras
 import numpy as np
 import pytest
 
-from pose_regression import weights
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.network import PoseRegressor
-from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import (
+from pose_regression.model import weights
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import (
     _authors_layout,
     _file_order,
     _frozen_soft_argmax,
@@ -24,6 +23,7 @@ from pose_regression.weights import (
     named_weights,
     save_weights,
 )
+from pose_regression.skeleton import PA16J, Skeleton
 
 NARROW = {
     "input_shape": (64, 64, 3), "num_joints": 4, "num_context": 2, "alpha": 0.7, "num_blocks": 2, "kernel_size": 3,

@@ -8,7 +8,7 @@ whose mask is 0 enters neither the value nor the gradient, whatever it holds. Pr
 import keras
 from keras import ops
 
-from pose_regression.layers import Tensor, register
+from pose_regression.model.layers import Tensor, register
 
 PROBABILITY_WEIGHT = 0.01
 """Weight of the probability loss against the pose loss: not in the paper; `reception.py` of the authors."""

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from pose_regression.layers import register
+from pose_regression.model.layers import register
 
 
 @register

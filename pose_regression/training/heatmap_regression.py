@@ -9,10 +9,10 @@ import keras
 import numpy as np
 from keras import KerasTensor, ops
 
-from pose_regression.layers import Tensor, coordinate_ramp, register
-from pose_regression.losses import mean_present
-from pose_regression.network import PoseRegressor
-from pose_regression.training import Recipe, create_running_losses, make_optimizer
+from pose_regression.model.layers import Tensor, coordinate_ramp, register
+from pose_regression.model.network import PoseRegressor
+from pose_regression.training.loop import Recipe, create_running_losses, make_optimizer
+from pose_regression.training.losses import mean_present
 
 SIGMA = 1.0
 """Width of the Gaussians in cells of the heat map, as in the stacked hourglass."""

@@ -11,7 +11,7 @@ import keras
 from keras import KerasTensor, layers
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import BatchNormalization
+from pose_regression.model.layers import BatchNormalization
 
 LEVELS = 4
 """Poolings within an hourglass: 64x64 down to 4x4."""

@@ -14,7 +14,7 @@ import keras
 from keras import KerasTensor, ops
 
 from pose_regression.errors import PoseError
-from pose_regression.layers import (
+from pose_regression.model.layers import (
     BatchNormalization,
     ContextAggregation,
     JointProbability,
@@ -95,7 +95,7 @@ class PoseRegressor(keras.Model):
         super().__init__(inputs=image, outputs=answers(maps, regress, outputs), name=name, trainable=trainable)
         self._config = config | {"name": name, "dtype": policy, "trainable": trainable}
         if weights is not None:
-            from pose_regression.weights import load_weights
+            from pose_regression.model.weights import load_weights
 
             load_weights(self, weights)
 

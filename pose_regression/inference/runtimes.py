@@ -24,7 +24,8 @@ import numpy as np
 import tensorflow as tf
 
 from pose_regression.errors import PoseError
-from pose_regression.export import (
+from pose_regression.files import atomic_path, read_json
+from pose_regression.inference.export import (
     Runtime,
     answer_in_float32,
     check_deviation,
@@ -33,11 +34,10 @@ from pose_regression.export import (
     load_runtime,
     rendered_crops,
 )
-from pose_regression.files import atomic_path, read_json
-from pose_regression.hub import cache_folder
-from pose_regression.network import PoseRegressor
+from pose_regression.model.hub import cache_folder
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import named_weights
 from pose_regression.skeleton import Skeleton
-from pose_regression.weights import named_weights
 
 FORMATS = {"savedmodel": "savedmodel", "onnxruntime": "onnx", "openvino": "openvino", "litert": "litert"}
 """Runtime -> the format of `export` that it runs."""
@@ -182,8 +182,8 @@ def _folder(model: PoseRegressor, skeleton: Skeleton) -> Path:
     """The cache of these weights in this network, as computed by this code."""
     arguments = {name: value for name, value in model.get_config().items() if name not in ("name", "outputs", "dtype")}
     digest = hashlib.sha256(json.dumps([arguments, skeleton.names, skeleton.limbs], sort_keys=True).encode())
-    for module in ("network.py", "layers.py", "export.py"):
-        digest.update(Path(__file__).with_name(module).read_bytes())
+    for module in ("../model/network.py", "../model/layers.py", "export.py"):
+        digest.update((Path(__file__).parent / module).read_bytes())
     for name, variable in sorted(named_weights(model).items()):
         digest.update(name.encode() + np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)).tobytes())
     return cache_folder() / "runtimes" / digest.hexdigest()[:32]

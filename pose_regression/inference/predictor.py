@@ -25,13 +25,13 @@ from PIL import Image, UnidentifiedImageError
 
 from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import window_zooms
+from pose_regression.evaluation.windows import window_zooms
 from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points
-from pose_regression.network import PoseRegressor
-from pose_regression.runtimes import fastest_runtime, open_runtime
+from pose_regression.inference.runtimes import fastest_runtime, open_runtime
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model
 from pose_regression.skeleton import PA16J, Skeleton
 from pose_regression.visualize import draw_pose
-from pose_regression.weights import load_model
 
 __all__ = ["BOX_MARGIN", "MAX_PIXELS", "Pose", "PosePredictor", "load_upright"]
 

@@ -16,9 +16,9 @@ import numpy as np
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
-from pose_regression.layers import SoftArgmax, coordinate_ramp
-from pose_regression.network import PoseRegressor
+from pose_regression.model.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
+from pose_regression.model.layers import SoftArgmax, coordinate_ramp
+from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
 

@@ -6,10 +6,10 @@ from dataclasses import dataclass, replace
 import keras
 import numpy as np
 
-from pose_regression import metrics
 from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.evaluation import metrics
 from pose_regression.geometry import crop_affine, invert, transform_points
 from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
 

@@ -38,8 +38,8 @@ from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 from pose_regression.geometry import BOX_MARGIN, crop_affine
-from pose_regression.layers import SoftArgmax, coordinate_ramp
-from pose_regression.network import PoseRegressor
+from pose_regression.model.layers import SoftArgmax, coordinate_ramp
+from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
 __all__ = [

@@ -16,7 +16,7 @@ import numpy as np
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.weights import named_weights
+from pose_regression.model.weights import named_weights
 
 KEPT = 2
 

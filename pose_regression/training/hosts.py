@@ -18,9 +18,9 @@ from typing import Any
 import keras
 import numpy as np
 
-from pose_regression import checkpoint
 from pose_regression.data.augment import Plan
 from pose_regression.errors import PoseError
+from pose_regression.training import checkpoint
 
 HEARTBEAT_TIMEOUT = 30
 """Seconds without a sign of life after which a host counts as lost; collectives notice a dead process at once."""

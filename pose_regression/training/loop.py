@@ -17,19 +17,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pose_regression import hosts
-from pose_regression.checkpoint import save_state
 from pose_regression.data.augment import AUTHORS, PAPER, Augmentation, Plan, plan_epoch
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
-from pose_regression.layers import register
-from pose_regression.losses import PROBABILITY_WEIGHT, PoseLoss, ProbabilityLoss, elastic_net
-from pose_regression.network import PoseRegressor
-from pose_regression.optimizer import RMSprop
+from pose_regression.model.layers import register
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.weights import save_weights
+from pose_regression.training import hosts
+from pose_regression.training.checkpoint import save_state
+from pose_regression.training.losses import PROBABILITY_WEIGHT, PoseLoss, ProbabilityLoss, elastic_net
+from pose_regression.training.optimizer import RMSprop
 
 
 @dataclass(frozen=True)

@@ -9,10 +9,10 @@ which gives every cell a gradient from the first batch on. Context maps stay fre
 import keras
 from keras import ops
 
-from pose_regression.heatmap_regression import SIGMA, block_heatmaps, gaussian_maps, part_maps
-from pose_regression.layers import Tensor
-from pose_regression.losses import mean_present
-from pose_regression.network import PoseRegressor, answers, regression_stage
+from pose_regression.model.layers import Tensor
+from pose_regression.model.network import PoseRegressor, answers, regression_stage
+from pose_regression.training.heatmap_regression import SIGMA, block_heatmaps, gaussian_maps, part_maps
+from pose_regression.training.losses import mean_present
 
 
 def map_divergence(

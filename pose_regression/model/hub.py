@@ -67,7 +67,7 @@ def shipped_weights(name: str) -> Path:
     Raises:
         PoseError: this version has no such weights.
     """
-    package = Path(__file__).parent
+    package = Path(__file__).parents[1]
     folders = (package / "shipped_weights", package.parent / "weights")
     paths = [folder / f"{name}.weights.h5" for folder in folders]
     found = next((path for path in paths if path.is_file()), None)

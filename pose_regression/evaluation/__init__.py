@@ -1,0 +1,1 @@
+"""From annotated people to the benchmarks' scores."""

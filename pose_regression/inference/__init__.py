@@ -1,0 +1,1 @@
+"""From photographs to poses; exports and their runtimes."""

@@ -1,0 +1,1 @@
+"""The network of the paper, its layers and its weights."""

@@ -1,0 +1,1 @@
+"""Losses, loop and state of a training run."""
