@@ -75,7 +75,10 @@ def test_test_crop_is_the_whole_image_and_training_crop_agrees_with_it(pose_data
 @pytest.mark.real_data
 def test_joints_of_real_lspet_are_present_exactly_where_flagged(pose_data):
     joints = loadmat(pose_data / "lspet" / "joints.mat")["joints"].transpose(2, 0, 1)
-    samples = lsp.load_extended(pose_data / "lspet")
+    training, photographs = (lsp.load_extended(pose_data / "lspet", split) for split in ("train", "photographs"))
+    assert len(training) == 7682 and len(photographs) == 1000
+    assert photographs[0].image_index == 7682 and photographs[-1].image.endswith("im08682.jpg")
+    samples = training + photographs
     present = np.stack([sample.present for sample in samples])
     flagged = skeleton.reorder(joints[..., 2:] == 1, skeleton.LSP, skeleton.PA16J)[..., 0]
     assert len(samples) == 8682
@@ -161,3 +164,5 @@ def test_wrong_files_and_arguments_are_named(tmp_path):
         lsp.load(tmp_path, "val")
     with pytest.raises(PoseError, match="crop='torso'"):
         lsp.load_extended(write_extended(tmp_path / "whole", people({})), crop="torso")
+    with pytest.raises(PoseError, match="LSPET has the splits train, photographs"):
+        lsp.load_extended(tmp_path / "whole", "test")

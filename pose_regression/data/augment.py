@@ -51,7 +51,7 @@ class Plan:
     affine: np.ndarray
     """(N, 3, 3) float32, image pixels -> crop-normalised."""
     pose: np.ndarray
-    """(N, J, 3) float32 [x, y, present], crop-normalised; zeros where the joint is absent."""
+    """(N, J, 3) float32 [x, y, weight], crop-normalised; zeros where the joint is absent."""
     probability: np.ndarray
     """(N, J, 2) float32 [target, weight]."""
     gamma: np.ndarray
@@ -78,7 +78,8 @@ def plan_epoch(
 
     A joint that is annotated strictly inside the crop is present and has the probability target 1. One annotated
     outside the crop, or not annotated at all, is absent with target 0. One that the data set never annotates
-    (`Sample.supervised`) is absent and its probability has weight 0.
+    (`Sample.supervised`) is absent and its probability has weight 0. Weights are those of the sample, 1 unless it says
+    otherwise.
 
     Args:
         samples: N samples whose joints are in the order of `skeleton`.
@@ -92,7 +93,7 @@ def plan_epoch(
 
     Source: `get_data` of deephar/data/mpii.py, `remove_outer_joints=True`.
     """
-    joints, supervised = _joints(samples, skeleton)
+    joints, supervised, weight = _joints(samples, skeleton)
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
 
@@ -111,22 +112,23 @@ def plan_epoch(
     mirror = np.array(skeleton.flip)
     points = np.where(flip[:, None, None], points[:, mirror], points)
     supervised = np.where(flip[:, None], supervised[:, mirror], supervised)
+    weight = np.where(flip[:, None], weight[:, mirror], weight)
 
     present = supervised & ((points > 0) & (points < 1)).all(axis=-1)
-    pose = np.concatenate([np.where(present[..., None], points, 0.0), present[..., None]], axis=-1)
+    pose = np.concatenate([np.where(present[..., None], points, 0.0), (present * weight)[..., None]], axis=-1)
     plan = Plan(
         index=np.arange(len(samples)),
         image=np.array([str(sample.image) for sample in samples]),
         affine=affine.astype(np.float32),
         pose=pose.astype(np.float32),
-        probability=np.stack([present, supervised], axis=-1).astype(np.float32),
+        probability=np.stack([present, supervised * weight], axis=-1).astype(np.float32),
         gamma=gamma.astype(np.float32),
     )
     return plan[np.random.default_rng([seed, epoch, 1]).permutation(len(samples))] if shuffle else plan
 
 
-def _joints(samples: Sequence[Sample], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray]:
-    """(N, J, 2) joints and (N, J) supervised of all samples."""
+def _joints(samples: Sequence[Sample], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """(N, J, 2) joints, (N, J) supervised and (N, J) weights of all samples."""
     if not samples:
         raise PoseError("There are no samples to train on.")
     for sample in samples:
@@ -134,7 +136,12 @@ def _joints(samples: Sequence[Sample], skeleton: Skeleton) -> tuple[np.ndarray, 
             raise PoseError(
                 f"{sample.image}: expected joints of shape {(len(skeleton), 2)}. Received: {sample.joints.shape}"
             )
-    return np.stack([sample.joints for sample in samples]), np.stack([sample.supervised for sample in samples])
+    one = np.ones(len(skeleton))
+    return (
+        np.stack([sample.joints for sample in samples]),
+        np.stack([sample.supervised for sample in samples]),
+        np.stack([one if sample.weight is None else sample.weight for sample in samples]),
+    )
 
 
 def _spread(uniform: np.ndarray, low: float, high: float, step: float) -> np.ndarray:

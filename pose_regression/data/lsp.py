@@ -32,6 +32,9 @@ Crop = Literal["image", "joints"]
 SPLITS = {"train": range(0, 1000), "test": range(1000, 2000)}
 """0-based indices of the standard protocol: im0001-im1000 and im1001-im2000."""
 
+PHOTOGRAPHS = 1000
+"""Images at the end of LSPET that are kept out of all training."""
+
 MARGIN = 0.4
 """Part of the joint box's shorter side that is added on every side; recovered from LSP's own crops."""
 
@@ -63,11 +66,13 @@ def load(directory: str | Path, split: str, *, crop: Crop = "image") -> list[Sam
     return _samples(images, values[SPLITS[split], :, :2], first_index=SPLITS[split].start, crop=crop)
 
 
-def load_extended(directory: str | Path, *, crop: Crop = "joints") -> list[Sample]:
+def load_extended(directory: str | Path, split: str = "train", *, crop: Crop = "joints") -> list[Sample]:
     """Read the extended training set LSPET, whole or a subset with its images numbered from 1.
 
     Args:
         directory: folder with `joints.mat` and `images/im00001.jpg` onwards.
+        split: "photographs", the last 1,000 images, on which finding people in whole photographs is measured, and
+            which no training sees; "train", those before them. With no more than 1,000 images, all are for training.
         crop: "joints", or "image" for the whole photograph.
 
     Returns:
@@ -80,7 +85,11 @@ def load_extended(directory: str | Path, *, crop: Crop = "joints") -> list[Sampl
     values = _read_joints(directory, "LSPET", minimum=1)
     joints = np.where(values[..., 2:] == 1, values[..., :2], np.nan)
     images = [directory / "images" / f"im{i + 1:05d}.jpg" for i in range(len(joints))]
-    return _samples(images, joints, first_index=0, crop=crop)
+    if split not in ("train", "photographs"):
+        raise PoseError(f"LSPET has the splits train, photographs. Received: split={split!r}")
+    last = len(joints) - PHOTOGRAPHS if len(joints) > PHOTOGRAPHS else len(joints)
+    rows = slice(None, last) if split == "train" else slice(last, None)
+    return _samples(images[rows], joints[rows], first_index=rows.start or 0, crop=crop)
 
 
 def person_box(joints: np.ndarray, image_size: tuple[float, float] | None) -> np.ndarray:

@@ -28,6 +28,8 @@ class Sample:
     """0-based index of the image in the annotation file."""
     person: int = -1
     """0-based index of the person within the image's annotation."""
+    weight: np.ndarray | None = None
+    """(J,) in [0, 1], of each joint in the losses; None is 1 throughout. Below 1 where a network labelled the joint."""
 
     @property
     def present(self) -> np.ndarray:

@@ -1,8 +1,8 @@
 """Equations 7 and 8, on every block, with masks for absent joints.
 
-Targets carry their masks: `pose` (B, J, 3) is x, y, present; `probability` (B, J, 2) is target, weight. A target
-whose mask is 0 enters neither the value nor the gradient, whatever it holds. Predictions are those of
-`outputs="all"`: (B, K, J, 2) and (B, K, J, 1). All in float32.
+Targets carry their weights, usually 1 or 0: `pose` (B, J, 3) is x, y, weight; `probability` (B, J, 2) is target,
+weight. A target whose weight is 0 enters neither the value nor the gradient, whatever it holds. Predictions are those
+of `outputs="all"`: (B, K, J, 2) and (B, K, J, 1). All in float32.
 """
 
 import keras
@@ -22,7 +22,7 @@ def elastic_net(target: Tensor, pose: Tensor, present: Tensor) -> Tensor:
     Args:
         target: (B, J, 2) in [0, 1].
         pose: (B, K, J, 2).
-        present: (B, J), 1 where the joint counts, else 0.
+        present: (B, J) weight of each joint in [0, 1], 0 where it does not count.
 
     Returns:
         (B, K); 0 for a sample without joints.
