@@ -42,7 +42,8 @@ from experiments.web import (
 from pose_regression.errors import PoseError
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
-    from pose_regression.inference.predictor import Pose, PosePredictor
+    from pose_regression.inference.pose import Pose
+    from pose_regression.inference.predictor import PosePredictor
 
 VIEW = 1000
 """Longer side, in pixels, to which the page scales every photograph: lines are as fine on a small one."""
@@ -111,7 +112,7 @@ def find(predictor: "PosePredictor", name: str, content: bytes, box: Any = None)
     Raises:
         PoseError: as `PosePredictor.inspect`, the photograph being called `name`.
     """
-    from pose_regression.inference.predictor import load_upright
+    from pose_regression.inference.photographs import load_upright
     from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
 
     with as_file(content, name) as path:

@@ -29,7 +29,9 @@ from matplotlib.layout_engine import ConstrainedLayoutEngine
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
-from pose_regression.inference.predictor import BOX_MARGIN, PosePredictor, load_upright
+from pose_regression.geometry import BOX_MARGIN
+from pose_regression.inference.photographs import load_upright
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.layers import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
 from pose_regression.skeleton import LSP, Skeleton, reorder
 from pose_regression.visualize import heatmaps_to_rgb, joint_colors, softmax_map

@@ -50,14 +50,15 @@ from experiments.command import run
 from experiments.sharding import shard
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
+from pose_regression.inference.video import frame_name, is_video, opencv, rate_and_count, read_frames, video_writer
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
-    from pose_regression.inference.predictor import Pose, PosePredictor
+    from pose_regression.inference.pose import Pose
+    from pose_regression.inference.predictor import PosePredictor
     from pose_regression.skeleton import Skeleton
 
 IMAGES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 """Suffixes of what is taken from a folder; a file given by name may have any."""
-VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
 PERSON = 1
 """COCO's category."""
 
@@ -181,10 +182,6 @@ def overlay_paths(paths: Sequence[Path], folder: Path) -> list[Path]:
     return targets
 
 
-def is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS
-
-
 def read_boxes(path: Path, pictures: Sequence[Path], *, min_score: float) -> Boxes:
     """People's boxes x0, y0, x1, y1 by what the file calls their image: a file name or an id, as text.
 
@@ -283,7 +280,7 @@ def predict_images(
     stream: Stream, files: Sequence[tuple[Path, Path]], boxes: Boxes | None, *, found: Found, progress: "Progress"
 ) -> None:
     """Images, in batches that span them; see `predict_files`."""
-    from pose_regression.inference.predictor import load_upright
+    from pose_regression.inference.photographs import load_upright
     from pose_regression.visualize import save_image
 
     paths = [path for path, _ in files]
@@ -308,72 +305,27 @@ def predict_video(
     stream: Stream, path: Path, overlay: Path, boxes: Boxes | None, *, found: Found, progress: "Progress"
 ) -> None:
     """A video, frame by frame; see `predict_files`. A frame whose boxes are wrong is named and has no people."""
-    cv2 = opencv()
     progress.step()
     first = next(read_frames(path), None)
     if first is None:
         found.broken.append(f"{path} cannot be read as a video.")
         return
-    capture = cv2.VideoCapture(str(path))
-    rate, count = capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    capture.release()
+    rate, count = rate_and_count(path)
     # The file is read twice, for the network and for drawing, so that no frames pile up between the two.
     frames, numbered = tee(read_frames(path))
-    of_frames = (boxes_of(_frame_name(path, number), boxes) for number, _ in enumerate(numbered))
+    of_frames = (boxes_of(frame_name(path, number), boxes) for number, _ in enumerate(numbered))
     errors: dict[int, PoseError] = {}
     answers = stream(frames, of_frames, on_error=errors.__setitem__)
-    with atomic_path(overlay) as temporary:
-        writer = cv2.VideoWriter(
-            str(temporary),
-            cv2.VideoWriter.fourcc(*"mp4v"),
-            rate if 1 <= rate <= 240 else 25.0,
-            (first.shape[1], first.shape[0]),
-        )
-        if not writer.isOpened():
-            raise PoseError(f"{overlay} could not be written: this OpenCV has no encoder for it.")
-        try:
-            for number, (frame, people) in enumerate(zip(read_frames(path), answers, strict=True)):
-                name = _frame_name(path, number)
-                if number in errors:
-                    found.broken.append(str(errors.pop(number)).replace(f"images[{number}]", name))
-                found.add(name, frame, people)
-                for pose in people:
-                    frame = pose.draw(frame)
-                writer.write(np.ascontiguousarray(frame[..., ::-1]))
-                progress.show(f"frame {number + 1} of {count}")
-        finally:
-            writer.release()
-        # OpenCV says nothing of a full disk.
-        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != number + 1:
-            raise PoseError(f"{overlay} could not be written: it is not whole; is the disk full?")
-
-
-def _frame_name(path: Path, number: int) -> str:
-    return f"{path}#{number:06d}"
-
-
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, (H, W, 3) uint8 RGB, upright; none if it isn't one."""
-    cv2 = opencv()
-    capture = cv2.VideoCapture(str(path))
-    try:
-        while (read := capture.read())[0]:
-            yield np.ascontiguousarray(read[1][..., ::-1])
-    finally:
-        capture.release()
-
-
-def opencv() -> Any:
-    """The module `cv2`.
-
-    Raises:
-        PoseError: it isn't installed.
-    """
-    try:
-        import cv2
-    except ImportError as error:
-        raise PoseError("Videos and cameras need OpenCV; install it with: pip install opencv-python") from error
-    return cv2
+    with video_writer(overlay, size=(first.shape[1], first.shape[0]), rate=rate) as write:
+        for number, (frame, people) in enumerate(zip(read_frames(path), answers, strict=True)):
+            name = frame_name(path, number)
+            if number in errors:
+                found.broken.append(str(errors.pop(number)).replace(f"images[{number}]", name))
+            found.add(name, frame, people)
+            for pose in people:
+                frame = pose.draw(frame)
+            write(frame)
+            progress.show(f"frame {number + 1} of {count}")
 
 
 def show_camera(predictor: "PosePredictor", number: int) -> None:

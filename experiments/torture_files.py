@@ -48,7 +48,8 @@ from pose_regression.data.pipeline import find_broken, prepare_crops, training_d
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
-from pose_regression.inference.predictor import PosePredictor, load_upright
+from pose_regression.inference.photographs import load_upright
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor, answers, block_b, regression_stage
 from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J

@@ -13,6 +13,10 @@ from typing import Any
 
 from pose_regression.errors import PoseError
 
+MAX_PIXELS = 210_000_000
+"""Images whose header announces more are refused and not decoded, by every command. Phones of 108 and 200 megapixels
+pass; one of the latter, decoded whole, takes 0.6 GB, and as much again while it is converted or turned upright."""
+
 
 @contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:

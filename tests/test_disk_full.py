@@ -205,7 +205,7 @@ def test_tables_of_predict(place, write):
     path, found = place.folder / "poses", predict.Found(pictures=[("a" * 200, 5, 5)] * 100)
     write(path, predict.Found(pictures=[("old", 5, 5)]), MPII)
     before = path.read_text()
-    from pose_regression.inference.predictor import Pose
+    from pose_regression.inference.pose import Pose
 
     zeros = np.zeros((16, 2), np.float32)
     found.people = [(i, Pose(MPII, zeros, zeros[:, 0], zeros[:2].ravel())) for i in range(100)]

@@ -23,7 +23,8 @@ from PIL import Image
 from experiments import demo
 from experiments.command import run
 from pose_regression.errors import PoseError
-from pose_regression.inference.predictor import Pose, PosePredictor
+from pose_regression.inference.pose import Pose
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J
 from pose_regression.visualize import joint_colors

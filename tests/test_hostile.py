@@ -88,7 +88,7 @@ READ_ALL = """
 import resource, sys
 from pose_regression.data.pipeline import find_broken
 from pose_regression.errors import PoseError
-from pose_regression.inference.predictor import load_upright
+from pose_regression.inference.photographs import load_upright
 good, *bombs = sys.argv[1:]
 find_broken([good]), load_upright(good)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

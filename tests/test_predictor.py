@@ -1,8 +1,5 @@
 """Photographs in, poses out: evaluation's numbers for every kind of file, one sentence for what can't be used."""
 
-import json
-import struct
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +12,12 @@ from pose_regression.data import lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import windows as evaluation
-from pose_regression.inference.predictor import BOX_MARGIN, MAX_PIXELS, Pose, PosePredictor, load_upright
+from pose_regression.geometry import BOX_MARGIN
+from pose_regression.inference.pose import Pose
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
-from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.skeleton import Skeleton
 
 SIZE = 64
 
@@ -87,79 +86,6 @@ def test_real_photographs_give_the_numbers_of_evaluation(model, predictor, pose_
     samples = lsp.load(pose_data / "lsp", "test")[:6]
     poses = predictor.predict([sample.image for sample in samples], flip=True)
     np.testing.assert_allclose(pixels_of(poses), evaluation.predict(model, samples, flip=True).pixels, atol=2e-3)
-
-
-@pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])
-@pytest.mark.parametrize("orientation", range(1, 9))
-def test_orientation_is_honoured_and_boxes_are_in_upright_pixels(predictor, tmp_path, suffix, orientation):
-    upright, box = photo(3, 140, 96), (20, 30, 80, 90)
-    # How a camera stores a picture that is to be shown with this orientation.
-    back = {2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 4: "FLIP_TOP_BOTTOM", 5: "TRANSPOSE", 6: "ROTATE_90"}
-    back |= {7: "TRANSVERSE", 8: "ROTATE_270"}
-    stored = Image.fromarray(upright)
-    if orientation > 1:
-        stored = stored.transpose(Image.Transpose[back[orientation]])
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    options = {".jpg": {"quality": 100, "subsampling": 0}, ".webp": {"lossless": True}}.get(suffix, {})
-    path = save(tmp_path / f"a{suffix}", stored, exif=exif, **options)
-
-    tolerance = 4 if suffix == ".jpg" else 0
-    assert np.abs(load_upright(path).astype(int) - upright).max() <= tolerance
-    found = pixels_of([*predictor.predict(path, box), *predictor.predict(path)])
-    expected = pixels_of([*predictor.predict(upright, box), *predictor.predict(upright)])
-    np.testing.assert_allclose(found, expected, atol=1.5 if suffix == ".jpg" else 2e-3)
-    with Image.open(path) as image:
-        np.testing.assert_allclose(pixels_of(predictor.predict(image, box)), expected[:1], atol=2)
-
-
-def test_kinds_of_pictures(predictor, tmp_path):
-    rgb = photo(4)
-    grey = np.asarray(Image.fromarray(rgb).convert("L"))
-    grey_rgb = np.repeat(grey[..., None], 3, axis=2)
-    cases = {
-        "grey.png": (Image.fromarray(grey), grey_rgb),
-        "grey.jpg": (Image.fromarray(grey), grey_rgb),
-        "deep.png": (Image.fromarray(grey.astype(np.uint16) * 257), grey_rgb),
-        "deep.tif": (Image.fromarray(grey.astype(np.uint16) * 257), grey_rgb),
-        "opaque.png": (Image.fromarray(rgb).convert("RGBA"), rgb),
-        "palette.png": (Image.fromarray(grey).convert("P"), grey_rgb),
-        "cmyk.jpg": (Image.fromarray(rgb).convert("CMYK"), rgb),
-        "cmyk.tif": (Image.fromarray(rgb).convert("CMYK"), rgb),
-        "picture.bmp": (Image.fromarray(rgb), rgb),
-    }
-    for name, (image, expected) in cases.items():
-        path = save(tmp_path / name, image, **({"quality": 98} if name.endswith("jpg") else {}))
-        assert np.abs(load_upright(path).astype(int) - expected).max() <= (12 if name.endswith("jpg") else 1), name
-        reference = predictor.predict(expected)[0].pixels
-        assert np.abs(predictor.predict(path)[0].pixels - reference).max() < 2.5, name
-        assert np.abs(predictor.predict(image)[0].pixels - reference).max() < 0.1, name
-
-
-def test_transparency_lies_over_black(predictor, tmp_path):
-    pixels = np.full((40, 40, 4), 200, np.uint8)
-    pixels[:, :20, 3], pixels[:, 20:, 3] = 0, 128
-    expected = np.zeros((40, 40, 3))
-    expected[:, 20:] = 200 * 128 / 255
-    indexed = Image.fromarray(np.full((40, 40), 7, np.uint8), "P")
-    indexed.putpalette([200] * 768)
-    path = save(tmp_path / "a.png", pixels)
-    for image in (path, Image.fromarray(pixels), pixels, (pixels / 255).astype(np.float32)):
-        assert np.abs(load_upright(image) - expected).max() <= 1
-    assert load_upright(save(tmp_path / "p.png", indexed, transparency=7)).max() == 0
-    found, wanted = predictor.predict(path)[0], predictor.predict(np.rint(expected).astype(np.uint8))[0]
-    np.testing.assert_allclose(found.pixels, wanted.pixels, atol=0.5)
-
-
-def test_arrays_of_every_type_mean_the_same(predictor):
-    image = photo(5)
-    expected = predictor.predict(image)[0].pixels
-    for same in (image / 255, (image / 255).astype(np.float32), image.astype(np.uint16) * 257):
-        np.testing.assert_allclose(predictor.predict(same)[0].pixels, expected, atol=0.02)
-    batch = np.stack([photo(5), photo(6)])
-    np.testing.assert_array_equal(pixels_of(predictor.predict(batch)), pixels_of(predictor.predict(list(batch))))
-    grey = image[..., :1]
-    np.testing.assert_array_equal(predictor.predict(grey)[0].pixels, predictor.predict(grey[..., 0])[0].pixels)
 
 
 def test_batches_span_images_and_keep_the_order(model, predictor):
@@ -237,62 +163,6 @@ def test_boxes_that_do_not_fit_the_images(predictor):
             predictor.predict([photo(0), photo(1)], boxes)
 
 
-def png_header(width: int, height: int) -> bytes:
-    """A PNG that announces its size and has nearly no pixels."""
-
-    def chunk(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(b"\0")) + chunk(b"IEND", b"")
-
-
-@pytest.mark.parametrize(
-    "content, message",
-    [
-        (b"", "is empty"),
-        (b"no image", "known format"),
-        (b"\xff\xd8\xff\xe0", "known format|damaged"),
-        (png_header(10_001, 10_000), "10001 x 10000 pixels, more than 100000000"),
-        (png_header(1 << 30, 1 << 30), "far more than 100000000"),
-        (png_header(100, 100), "truncated or damaged"),
-        (None, "No such file"),
-        ("folder", "Is a directory|Permission denied"),
-    ],
-    ids=["empty", "text", "stub", "large", "bomb", "truncated", "missing", "folder"],
-)
-@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-def test_files_that_cannot_be_used_are_one_sentence(predictor, tmp_path, content, message):
-    path = tmp_path / "it.png"
-    if content == "folder":
-        path.mkdir()
-    elif content is not None:
-        path.write_bytes(content)
-    with pytest.raises(PoseError, match=message) as error:
-        predictor.predict(path)
-    assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
-    assert MAX_PIXELS == 100_000_000
-
-
-@pytest.mark.parametrize(
-    "image, message",
-    [
-        (photo(0) / 1.0, r"\[0, 1\].*to 25"),
-        (photo(0) / 127.5 - 1, r"\[0, 1\]"),
-        (np.full((20, 20, 3), np.nan), r"\[0, 1\]"),
-        (photo(0).astype(np.int64), "int64"),
-        (np.zeros((20, 20, 2), np.uint8), r"\(20, 20, 2\)"),
-        (np.zeros((0, 20, 3), np.uint8), r"\(0, 20, 3\)"),
-        ([None], "NoneType"),
-        ([{}], "dict"),
-        (Image.new("F", (20, 20)), "mode 'F'"),
-    ],
-)
-def test_wrong_arrays_are_one_sentence(predictor, image, message):
-    with pytest.raises(PoseError, match=message):
-        predictor.predict(image)
-
-
 def test_weights_that_cannot_be_used(model, tmp_path):
     path = tmp_path / "a.weights.h5"
     with pytest.raises(PoseError, match="could not be read"):
@@ -339,33 +209,3 @@ def test_inspect_shows_what_the_network_saw(predictor):
     for boxes in ([], [(0, 0, 50, 50)] * 2):
         with pytest.raises(PoseError, match="one box"):
             predictor.inspect(image, boxes)
-
-
-@pytest.fixture
-def pose() -> Pose:
-    pixels = np.arange(32, dtype=np.float32).reshape(16, 2) + 0.25
-    probability = np.linspace(0.25, 1, 16, dtype=np.float32)
-    return Pose(PA16J, pixels, probability, np.array([1, 2, 31, 42], np.float32))
-
-
-def test_pose_as_dictionary(pose):
-    content = json.loads(json.dumps(pose.to_dict()))
-    assert content["box"] == [1, 2, 31, 42]
-    assert list(content["joints"]) == list(PA16J.names)
-    assert content["joints"]["left_ankle"] == {"x": 30.25, "y": 31.25, "probability": 1.0}
-
-
-def test_pose_in_cocos_format(pose):
-    content = json.loads(json.dumps(pose.to_coco()))
-    assert content["bbox"] == [1, 2, 30, 40] and content["area"] == 1200 and content["category_id"] == 1
-    assert content["keypoints"][:3] == [0.25, 1.25, 0] and content["keypoints"][-3:] == [30.25, 31.25, 2]
-    # 0.25 + 0.05 i >= 0.5 from i = 5 on.
-    assert content["keypoints"][2::3] == [0] * 5 + [2] * 11 and content["num_keypoints"] == 11
-    assert content["score"] == 0.625 and content["probability"][1] == 0.3
-
-
-def test_pose_is_drawn_where_its_joints_are(pose):
-    drawn = pose.draw(np.full((80, 60, 3), 128, np.uint8))
-    changed = np.argwhere((drawn != 128).any(axis=2))  # y, x
-    assert changed.min() == 0 and changed.max(axis=0).tolist() < [36, 36]
-    assert drawn.shape == (80, 60, 3)

@@ -1,111 +1,31 @@
-"""From photographs and boxes to joints in pixels, with evaluation's own preprocessing.
-
-Every picture is used upright: EXIF orientation is applied, and boxes and joints are in pixels of the upright image, as
-viewers show it. (Evaluation works in pixels of the file; data sets carry no orientation.)
-
-What every kind of image becomes: 8-bit RGB, or float where that keeps more. Grey is repeated; 16 bits are scaled by
-255/65535; CMYK is converted without a colour profile; transparency lies over black, as the crop's outside is black; of
-an animation or a multi-page file the first picture counts.
-"""
+"""From photographs and boxes to joints in pixels, with evaluation's own preprocessing."""
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from functools import cache, cached_property
+from functools import cached_property
 from itertools import groupby, islice, repeat, zip_longest
 from pathlib import Path
 from typing import Any, cast
 
 import keras
 import numpy as np
-import tensorflow as tf
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import window_zooms
 from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points
+from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
+from pose_regression.inference.pose import Pose
 from pose_regression.inference.runtimes import fastest_runtime, open_runtime
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model
 from pose_regression.skeleton import PA16J, Skeleton
-from pose_regression.visualize import draw_pose
 
-__all__ = ["BOX_MARGIN", "MAX_PIXELS", "Pose", "PosePredictor", "load_upright"]
+__all__ = ["BOX_MARGIN", "PosePredictor"]
 
-MAX_PIXELS = 100_000_000
-"""Images whose header announces more are refused and not decoded."""
-
-VISIBLE = 0.5
-"""Joints of at least this probability count as visible in COCO's sense."""
-
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
 _FARTHEST = 1e6
-_EXIF_ORIENTATION = 0x0112
-
-
-@dataclass(frozen=True, eq=False)
-class Pose:
-    """One person's joints. Coordinates are pixels of the upright image, x right, y down, pixel i covering [i, i+1)."""
-
-    skeleton: Skeleton
-    """Names, order and limbs of the joints."""
-    pixels: np.ndarray
-    """(J, 2) float32."""
-    probability: np.ndarray
-    """(J,) float32 in [0, 1], that the joint is in the picture."""
-    box: np.ndarray
-    """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The J joint names, such as "left_knee": the person's own left."""
-        return self.skeleton.names
-
-    @property
-    def score(self) -> float:
-        """Mean probability of the joints."""
-        return float(self.probability.mean())
-
-    def to_dict(self) -> dict[str, Any]:
-        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON."""
-        rows = zip(self.names, self.pixels.tolist(), self.probability.tolist(), strict=True)
-        joints = {name: {"x": x, "y": y, "probability": probability} for name, (x, y), probability in rows}
-        return {"box": self.box.tolist(), "joints": joints}
-
-    def to_coco(self) -> dict[str, Any]:
-        """One annotation in the COCO keypoints format, without `id` and `image_id`, which the file's writer gives.
-
-        `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
-        too: COCO's evaluation of results looks at them, not at v. `bbox` is [x, y, width, height]; `probability`, (J,),
-        is an addition.
-        """
-        x0, y0, x1, y1 = self.box.tolist()
-        visible = self.probability >= VISIBLE
-        keypoints = np.column_stack([self.pixels.astype(np.float64).round(2), np.where(visible, 2, 0)])
-        return {
-            "category_id": 1,
-            "bbox": [x0, y0, x1 - x0, y1 - y0],
-            "area": (x1 - x0) * (y1 - y0),
-            "iscrowd": 0,
-            "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(keypoints.ravel().tolist())],
-            "num_keypoints": int(visible.sum()),
-            "score": round(self.score, 4),
-            "probability": self.probability.astype(np.float64).round(4).tolist(),
-        }
-
-    def draw(self, image: ImageLike) -> np.ndarray:
-        """The picture with this pose in it; for several people, draw into the result of the one before.
-
-        Args:
-            image: what was given to `predict`.
-
-        Returns:
-            (H, W, 3) uint8, upright.
-        """
-        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=self.probability)
 
 
 class PosePredictor:
@@ -298,28 +218,6 @@ class PosePredictor:
         )
 
 
-def load_upright(image: ImageLike) -> np.ndarray:
-    """The whole image as it is meant to be seen, (H, W, 3) uint8: the pixels that boxes and joints refer to.
-
-    Raises:
-        PoseError: as for `PosePredictor.predict`.
-    """
-    name = _name(image, 0)
-    if isinstance(image, (str, os.PathLike)):
-        with _opened(image, name) as picture:
-            pixels, turn = _pixels(picture, name), _orientation(picture)
-    elif isinstance(image, Image.Image):
-        pixels, turn = _pixels(image, name), _orientation(image)
-    else:
-        pixels, turn = _array(image, name), _ORIENTATIONS[1]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels).astype(np.uint8)
-    if turn[0, 0] == 0:
-        pixels = pixels.transpose(1, 0, 2)
-    horizontal, vertical = turn.sum(axis=1)
-    return np.ascontiguousarray(pixels[::vertical, ::horizontal])
-
-
 @dataclass(frozen=True, eq=False)
 class _View:
     """One crop on its way to the network; without a crop, the news that an image is broken or has no people."""
@@ -354,7 +252,7 @@ def _views(
 def _views_of_image(
     position: int, image: ImageLike, given: Any, *, zooms: np.ndarray, flip: bool, size: int
 ) -> Iterator[_View]:
-    source = _open(image, _name(image, position))
+    source = open_photograph(image, name_of(image, position))
     people = _windows(given, source)
     if not people:
         yield _View(position)
@@ -366,7 +264,7 @@ def _views_of_image(
                 yield _View(position, None, person, box, affine, mirrored, pixels[:, ::-1] if mirrored else pixels)
 
 
-def _windows(given: Any, source: "_Source") -> list[tuple[np.ndarray, np.ndarray, float]]:
+def _windows(given: Any, source: "Photograph") -> list[tuple[np.ndarray, np.ndarray, float]]:
     """Box (4,), centre (2,) and side of each person's window, in pixels of the upright image."""
     width, height = source.size
     if given is None:
@@ -394,168 +292,8 @@ def _windows(given: Any, source: "_Source") -> list[tuple[np.ndarray, np.ndarray
     return [(box, (box[:2] + box[2:]) / 2, BOX_MARGIN * float((box[2:] - box[:2]).max())) for box in boxes]
 
 
-@dataclass(frozen=True, eq=False)
-class _Source:
-    """An image to cut crops from: encoded, as evaluation reads it, wherever evaluation's decoder gives what we want."""
-
-    name: str
-    content: bytes | np.ndarray
-    """A JPEG or PNG, or (h, w, 3) uint8 or float32 in [0, 255]; as stored, not upright."""
-    size: tuple[int, int]
-    """Width and height of the upright image."""
-    upright: np.ndarray
-    """(3, 3) stored pixels -> pixels of the upright image."""
-
-    def cut(self, affine: np.ndarray, size: int) -> np.ndarray:
-        """(size, size, 3) float32 in [-1, 1]; `affine` (3, 3): pixels of the upright image -> crop-normalised."""
-        kind = tf.string if isinstance(self.content, bytes) else tf.as_dtype(self.content.dtype)
-        try:
-            with tf.device("CPU"):
-                return _cropper(kind, size)(self.content, (affine @ self.upright).astype(np.float32)).numpy()
-        except tf.errors.InvalidArgumentError as error:
-            raise PoseError(f"{self.name} is truncated or damaged.") from error
-
-
-@cache
-def _cropper(kind: tf.DType, size: int) -> Callable:
-    encoded = kind == tf.string
-    signature = [tf.TensorSpec([] if encoded else [None, None, 3], kind), tf.TensorSpec([3, 3], tf.float32)]
-
-    def cut(image: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-        return normalize(crop(image, affine, size) if encoded else crop_pixels(image, affine, size))
-
-    return tf.function(cut, input_signature=signature)
-
-
-def _open(image: ImageLike, name: str) -> _Source:
-    """Check an image's header; decode it only if evaluation's decoder would not give what is promised above."""
-    if isinstance(image, (str, os.PathLike)):
-        with _opened(image, name) as picture:
-            if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                return _source(name, Path(image).read_bytes(), picture.size, _orientation(picture))
-            pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
-            return _source(name, pixels, picture.size, _orientation(picture))
-    if isinstance(image, Image.Image):
-        _check_size(image, name)
-        return _source(name, _pixels(image, name), image.size, _orientation(image))
-    pixels = _array(image, name)
-    return _source(name, pixels, (pixels.shape[1], pixels.shape[0]), _ORIENTATIONS[1])
-
-
-def _source(name: str, content: bytes | np.ndarray, stored: tuple[int, int], turn: np.ndarray) -> _Source:
-    upright = np.eye(3)
-    upright[:2, :2] = turn
-    upright[:2, 2] = np.maximum(-turn, 0) @ stored  # moves the turned rectangle's corner back to the origin
-    width, height = np.abs(turn) @ stored
-    return _Source(name, content, (int(width), int(height)), upright)
-
-
-# EXIF orientation -> where the stored x and y axes point in the upright picture, as columns.
-_ORIENTATIONS = {
-    1: np.array([[1, 0], [0, 1]]),
-    2: np.array([[-1, 0], [0, 1]]),
-    3: np.array([[-1, 0], [0, -1]]),
-    4: np.array([[1, 0], [0, -1]]),
-    5: np.array([[0, 1], [1, 0]]),
-    6: np.array([[0, -1], [1, 0]]),
-    7: np.array([[0, -1], [-1, 0]]),
-    8: np.array([[0, 1], [-1, 0]]),
-}
-
-
-def _orientation(picture: Image.Image) -> np.ndarray:
-    try:
-        exif = Image.Image.getexif(picture)  # that of PNG's class would decode the image first
-        return _ORIENTATIONS.get(exif.get(_EXIF_ORIENTATION, 1), _ORIENTATIONS[1])
-    except Exception:  # PIL raises struct.error, SyntaxError, ...; without a readable tag the photo is taken as it is
-        return _ORIENTATIONS[1]
-
-
-@contextmanager
-def _opened(path: str | os.PathLike[str], name: str) -> Iterator[Image.Image]:
-    """The picture with its header read; whatever goes wrong with the file, here or in the block, is a `PoseError`."""
-    try:
-        if not os.path.getsize(path) and os.path.isfile(path):
-            raise PoseError(f"{name} is empty.")
-        with Image.open(path) as picture:
-            _check_size(picture, name)
-            if picture.format == "EPS":  # PIL would have Ghostscript run it
-                raise PoseError(f"{name} is PostScript, a program and no picture.")
-            yield picture
-    except PoseError:
-        raise
-    except Image.DecompressionBombError as error:
-        raise PoseError(f"{name} announces far more than {MAX_PIXELS} pixels.") from error
-    except UnidentifiedImageError as error:
-        raise PoseError(f"{name} is not an image of a known format, or is damaged.") from error
-    except OSError as error:
-        reason = f"cannot be read: {error.strerror}" if error.strerror else "is truncated or damaged"
-        raise PoseError(f"{name} {reason}.") from error
-    except ValueError as error:
-        raise PoseError(f"{name} cannot be read: {error}.") from error
-
-
-def _check_size(picture: Image.Image, name: str) -> None:
-    if picture.width * picture.height > MAX_PIXELS:
-        raise PoseError(f"{name} has {picture.width} x {picture.height} pixels, more than {MAX_PIXELS} in all.")
-
-
-def _pixels(picture: Image.Image, name: str) -> np.ndarray:
-    """(h, w, 3) of a PIL image as stored: uint8, or float32 in [0, 255] where it has 16 bits."""
-    try:
-        picture.load()
-        if picture.mode.startswith("I;16"):
-            return _array(np.asarray(picture).astype(np.uint16), name)
-        if picture.mode not in ("I", "F"):
-            if picture.has_transparency_data:
-                picture = picture.convert("RGBA")
-                picture = Image.alpha_composite(Image.new("RGBA", picture.size, (0, 0, 0, 255)), picture)
-            return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # PIL's decoders raise OSError, SyntaxError, ValueError, struct.error, IndexError, ...
-        raise PoseError(f"{name} is truncated or damaged.") from error
-    raise PoseError(f"{name} has pixels of PIL's mode {picture.mode!r}, whose range is unknown; expected 8 or 16 bits.")
-
-
-def _array(image: Any, name: str) -> np.ndarray:
-    """(h, w, 3) uint8, or float32 in [0, 255], of an array as `PosePredictor.predict` takes it."""
-    try:
-        pixels = np.asarray(image)
-    except (TypeError, ValueError):
-        pixels = np.empty(0, object)
-    if pixels.ndim == 2:
-        pixels = pixels[..., None]
-    if pixels.ndim != 3 or pixels.shape[2] not in (1, 3, 4) or not pixels.size:
-        raise PoseError(
-            f"{name} must be a path, a PIL image or an array (H, W), (H, W, 1), (H, W, 3) or (H, W, 4). "
-            f"Received: {type(image).__name__} of shape {getattr(image, 'shape', None)}"
-        )
-    floating = np.issubdtype(pixels.dtype, np.floating)
-    if floating and not (pixels.min() >= 0 and pixels.max() <= 1):
-        raise PoseError(
-            f"{name} must have values in [0, 1], as its type is {pixels.dtype}. "
-            f"Received: values from {pixels.min():g} to {pixels.max():g}"
-        )
-    if floating:
-        pixels = pixels.astype(np.float32) * 255
-    elif pixels.dtype == np.uint16:
-        pixels = pixels.astype(np.float32) / 257
-    elif pixels.dtype != np.uint8:
-        raise PoseError(f"{name} must be uint8, uint16 or floating point. Received: {pixels.dtype}")
-    if pixels.shape[2] == 1:
-        return np.repeat(pixels, 3, axis=2)
-    if pixels.shape[2] == 4:
-        return pixels[..., :3] * (pixels[..., 3:] / np.float32(255))
-    return pixels
-
-
 def _is_single(images: Any) -> bool:
     return isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
-
-
-def _name(image: Any, position: int) -> str:
-    """What messages call the image: its path, or its place among the images."""
-    path = image if isinstance(image, (str, os.PathLike)) else getattr(image, "filename", None)
-    return str(path) if path else f"images[{position}]"
 
 
 def _short(value: Any) -> str:

@@ -1,0 +1,75 @@
+"""One person's joints: in pixels, as a dictionary, in COCO's format, drawn."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from pose_regression.inference.photographs import ImageLike, load_upright
+from pose_regression.skeleton import Skeleton
+from pose_regression.visualize import draw_pose
+
+VISIBLE = 0.5
+"""Joints of at least this probability count as visible in COCO's sense."""
+
+
+@dataclass(frozen=True, eq=False)
+class Pose:
+    """One person's joints. Coordinates are pixels of the upright image, x right, y down, pixel i covering [i, i+1)."""
+
+    skeleton: Skeleton
+    """Names, order and limbs of the joints."""
+    pixels: np.ndarray
+    """(J, 2) float32."""
+    probability: np.ndarray
+    """(J,) float32 in [0, 1], that the joint is in the picture."""
+    box: np.ndarray
+    """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The J joint names, such as "left_knee": the person's own left."""
+        return self.skeleton.names
+
+    @property
+    def score(self) -> float:
+        """Mean probability of the joints."""
+        return float(self.probability.mean())
+
+    def to_dict(self) -> dict[str, Any]:
+        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON."""
+        rows = zip(self.names, self.pixels.tolist(), self.probability.tolist(), strict=True)
+        joints = {name: {"x": x, "y": y, "probability": probability} for name, (x, y), probability in rows}
+        return {"box": self.box.tolist(), "joints": joints}
+
+    def to_coco(self) -> dict[str, Any]:
+        """One annotation in the COCO keypoints format, without `id` and `image_id`, which the file's writer gives.
+
+        `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
+        too: COCO's evaluation of results looks at them, not at v. `bbox` is [x, y, width, height]; `probability`, (J,),
+        is an addition.
+        """
+        x0, y0, x1, y1 = self.box.tolist()
+        visible = self.probability >= VISIBLE
+        keypoints = np.column_stack([self.pixels.astype(np.float64).round(2), np.where(visible, 2, 0)])
+        return {
+            "category_id": 1,
+            "bbox": [x0, y0, x1 - x0, y1 - y0],
+            "area": (x1 - x0) * (y1 - y0),
+            "iscrowd": 0,
+            "keypoints": [int(v) if i % 3 == 2 else v for i, v in enumerate(keypoints.ravel().tolist())],
+            "num_keypoints": int(visible.sum()),
+            "score": round(self.score, 4),
+            "probability": self.probability.astype(np.float64).round(4).tolist(),
+        }
+
+    def draw(self, image: ImageLike) -> np.ndarray:
+        """The picture with this pose in it; for several people, draw into the result of the one before.
+
+        Args:
+            image: what was given to `predict`.
+
+        Returns:
+            (H, W, 3) uint8, upright.
+        """
+        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=self.probability)

@@ -1,0 +1,39 @@
+"""One person's joints as a dictionary, in COCO's format, drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+from pose_regression.inference.pose import Pose
+from pose_regression.skeleton import PA16J
+
+
+@pytest.fixture
+def pose() -> Pose:
+    pixels = np.arange(32, dtype=np.float32).reshape(16, 2) + 0.25
+    probability = np.linspace(0.25, 1, 16, dtype=np.float32)
+    return Pose(PA16J, pixels, probability, np.array([1, 2, 31, 42], np.float32))
+
+
+def test_pose_as_dictionary(pose):
+    content = json.loads(json.dumps(pose.to_dict()))
+    assert content["box"] == [1, 2, 31, 42]
+    assert list(content["joints"]) == list(PA16J.names)
+    assert content["joints"]["left_ankle"] == {"x": 30.25, "y": 31.25, "probability": 1.0}
+
+
+def test_pose_in_cocos_format(pose):
+    content = json.loads(json.dumps(pose.to_coco()))
+    assert content["bbox"] == [1, 2, 30, 40] and content["area"] == 1200 and content["category_id"] == 1
+    assert content["keypoints"][:3] == [0.25, 1.25, 0] and content["keypoints"][-3:] == [30.25, 31.25, 2]
+    # 0.25 + 0.05 i >= 0.5 from i = 5 on.
+    assert content["keypoints"][2::3] == [0] * 5 + [2] * 11 and content["num_keypoints"] == 11
+    assert content["score"] == 0.625 and content["probability"][1] == 0.3
+
+
+def test_pose_is_drawn_where_its_joints_are(pose):
+    drawn = pose.draw(np.full((80, 60, 3), 128, np.uint8))
+    changed = np.argwhere((drawn != 128).any(axis=2))  # y, x
+    assert changed.min() == 0 and changed.max(axis=0).tolist() < [36, 36]
+    assert drawn.shape == (80, 60, 3)
