@@ -31,6 +31,10 @@ def main() -> None:
     parser.add_argument(
         "--fold", metavar="I/N", help="leave every Nth image of --extra out, from the Ith, and predict it"
     )
+    parser.add_argument(
+        "--soft-labels", type=Path, metavar="CSV", help="a network's poses, from experiments.soft_labels"
+    )
+    parser.add_argument("--soft-weight", type=float, default=1.0, help="of those against the labels")
     add_options(parser, recipe="paper")
     options = parser.parse_args()
     options.output = options.output or Path("runs/lsp")
@@ -40,7 +44,7 @@ def main() -> None:
                 setattr(options, name, value)
 
     from experiments.evaluate import identities
-    from pose_regression.data import corrections, lsp
+    from pose_regression.data import corrections, lsp, soft_labels
     from pose_regression.errors import PoseError
     from pose_regression.evaluation.paper import format_table
     from pose_regression.evaluation.predictions import Predictions, save_predictions
@@ -63,6 +67,9 @@ def main() -> None:
         if not extended:
             raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {options.fold}")
     training = training + extended
+    if options.soft_labels:
+        pictures = [sample.image for sample in training]
+        training += soft_labels.read(options.soft_labels, pictures, skeleton=PA16J, weight=options.soft_weight)
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(
         options, training=training, validation=validation, score=score_lsp, total="PCK", initial=initial
