@@ -40,7 +40,8 @@ from experiments.command import run
 from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory, write_json
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.paper import SPEED, format_table, with_quoted
-from pose_regression.inference.export import DTYPES, load_runtime
+from pose_regression.inference.export import DTYPES
+from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.runtimes import FORMATS, RUNTIMES, missing_packages
 
 WARM_UP = 3

@@ -26,9 +26,11 @@ from experiments.curves import plot_history
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.pipeline import find_broken, prepare_crops
 from pose_regression.data.sample import Sample
+from pose_regression.data.synthetic import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
-from pose_regression.inference.export import export_model, load_runtime, rendered_crops
+from pose_regression.inference.export import export_model
+from pose_regression.inference.loaders import load_runtime
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J

@@ -6,8 +6,8 @@ import pytest
 from PIL import Image
 
 from experiments import export
+from pose_regression.data.synthetic import rendered_crops
 from pose_regression.errors import PoseError
-from pose_regression.inference.export import rendered_crops
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 

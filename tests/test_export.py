@@ -9,6 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
+from pose_regression.data.synthetic import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.inference import export
 from pose_regression.inference.export import (
@@ -18,9 +19,8 @@ from pose_regression.inference.export import (
     deviation_from,
     export_model,
     fold_batch_norms,
-    load_runtime,
-    rendered_crops,
 )
+from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.hub import shipped_weights
 from pose_regression.model.network import PoseRegressor

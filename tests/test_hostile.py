@@ -29,7 +29,7 @@ from pose_regression.container import BLOCK, sealed
 from pose_regression.data import mpii, pipeline, synthetic
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import load_predictions
-from pose_regression.inference.export import load_runtime
+from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.weights import load_model
 from pose_regression.skeleton import MPII

@@ -64,7 +64,7 @@ def exports(monkeypatch, model):
     monkeypatch.setattr(runtimes, "export_model", write)
     monkeypatch.setattr(runtimes, "load_runtime", load)
     monkeypatch.setattr(runtimes, "answer_in_float32", answer)
-    monkeypatch.setattr(runtimes, "rendered_crops", lambda count, size: make_crops(count))
+    monkeypatch.setattr(runtimes, "probe_crops", lambda count, size: make_crops(count))
     monkeypatch.setattr(runtimes, "_time_one_crop", time_one_crop)
     monkeypatch.setattr(runtimes, "missing_packages", lambda runtime: [])
     return exports

@@ -31,8 +31,10 @@ from pose_regression.data.figure import (
     rotation,
     solid,
 )
+from pose_regression.data.pipeline import crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
+from pose_regression.geometry import crop_affine
 from pose_regression.skeleton import MPII
 from pose_regression.visualize import save_image
 
@@ -693,3 +695,14 @@ def _rect(person: Person, image: int, number: int) -> dict[str, Any]:
         points.append(point)
     objpos = _struct([dict(zip(("x", "y"), person.objpos, strict=True))])
     return record | {"annopoints": _struct([{"point": _struct(points)}]), "scale": person.scale, "objpos": objpos}
+
+
+def rendered_crops(count: int, size: int) -> np.ndarray:
+    """(count, size, size, 3) float32 in [-1, 1]: people of the synthetic data set, whole pictures, to compare on."""
+    crops = []
+    for seed in range(count):
+        pixels, _ = render(seed)
+        height, width, _ = pixels.shape
+        affine = crop_affine(np.array([width, height]) / 2, max(width, height)).astype(np.float32)
+        crops.append(normalize(crop_pixels(pixels, affine, size)).numpy())
+    return np.stack(crops)

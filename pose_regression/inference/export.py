@@ -1,4 +1,4 @@
-"""The network for use without this package: folded, frozen, in the format of a serving runtime; and those runtimes.
+"""The network for use without this package: folded, frozen, in the format of a serving runtime; checked there.
 
     model --fold_batch_norms--> network --write--> directory --load_runtime--> callable, compared with the model
 
@@ -14,18 +14,14 @@ The convolutions that give heat maps, the softmax and all after it stay float32 
 former's weights in LiteRT int8 and their inputs in bfloat16.
 """
 
-import importlib
 import json
-import os
 import shutil
 import tempfile
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import keras
@@ -33,18 +29,18 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pose_regression.data.pipeline import crop, crop_pixels, normalize
-from pose_regression.data.synthetic import render
+from pose_regression.data.pipeline import crop, normalize
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path, read_json
-from pose_regression.geometry import BOX_MARGIN, crop_affine
+from pose_regression.files import atomic_path
+from pose_regression.geometry import BOX_MARGIN
+from pose_regression.inference.loaders import DESCRIPTION, Runtime, load_runtime, package
 from pose_regression.model.layers import SoftArgmax, coordinate_ramp
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
 __all__ = [
-    "BOUNDS", "DTYPES", "Deviation", "Runtime", "check_deviation", "deviation_from", "export_model",
-    "fold_batch_norms", "load_runtime", "rendered_crops", "write_export",
+    "BOUNDS", "DTYPES", "Deviation", "answer_in_float32", "check_deviation", "deviation_from", "export_model",
+    "fold_batch_norms", "serving_function", "write_export",
 ]  # fmt: skip
 
 DTYPES = {
@@ -54,11 +50,6 @@ DTYPES = {
     "openvino": ("float32", "bfloat16"),
 }
 """Format -> the dtypes it can be written in."""
-
-Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Images (N, S, S, 3) float32 in [-1, 1] -> `pose` (N, J, 2) and `probability` (N, J, 1) float32, as the network."""
-
-DESCRIPTION = "model.json"
 
 
 @dataclass(frozen=True)
@@ -221,7 +212,7 @@ def export_model(
             expected = answer_in_float32(model, crops) if answer is None else answer
             deviation = deviation_from(expected, load_runtime(format, temporary), crops)
             check_deviation(deviation, dtype, f"The {format} {dtype} export")
-            description = json.loads((temporary / DESCRIPTION).read_text())
+            description = json.loads((temporary / DESCRIPTION).read_text("utf-8"))
             _describe(temporary, description | {"deviation": asdict(deviation)})
             if directory.exists():
                 shutil.rmtree(directory)
@@ -266,18 +257,7 @@ def write_export(
 
 
 def _describe(directory: Path, description: dict[str, Any]) -> None:
-    (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n")
-
-
-def rendered_crops(count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3) float32 in [-1, 1]: people of the synthetic data set, whole pictures, to compare on."""
-    crops = []
-    for seed in range(count):
-        pixels, _ = render(seed)
-        height, width, _ = pixels.shape
-        affine = crop_affine(np.array([width, height]) / 2, max(width, height)).astype(np.float32)
-        crops.append(normalize(crop_pixels(pixels, affine, size)).numpy())
-    return np.stack(crops)
+    (directory / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", "utf-8")
 
 
 def answer_in_float32(model: PoseRegressor, crops: np.ndarray) -> dict[str, np.ndarray]:
@@ -391,7 +371,7 @@ def _write_savedmodel(network: keras.Model, directory: Path) -> None:
 
     bytes_and_boxes = [tf.TensorSpec([None], tf.string, "image_bytes"), tf.TensorSpec([None, 4], tf.float32, "boxes")]
     signatures = {
-        "serving_default": _serving_function(network, batch=None),
+        "serving_default": serving_function(network, batch=None),
         "predict_jpeg": tf.function(predict_jpeg, input_signature=bytes_and_boxes).get_concrete_function(),
     }
     _save(network, directory / "1", signatures)
@@ -402,8 +382,11 @@ def _answer(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:
     return {"pose": output["pose"], "probability": output["probability"][..., 0]}
 
 
-def _serving_function(network: keras.Model, *, batch: int | None) -> Any:
-    """The network as a concrete function: image (batch, S, S, 3) -> pose (batch, J, 2), probability (batch, J)."""
+def serving_function(network: keras.Model, *, batch: int | None) -> Any:
+    """The network as a concrete function: image (batch, S, S, 3) -> pose (batch, J, 2), probability (batch, J).
+
+    With all blocks as outputs, those have an axis K before J.
+    """
     specification = tf.TensorSpec((batch, *network.input_shape[1:]), tf.float32, "image")
     return tf.function(lambda image: _answer(network, image), input_signature=[specification]).get_concrete_function()
 
@@ -419,7 +402,7 @@ def _save(network: keras.Model, directory: Path, signatures: Any) -> None:
 
 
 def _write_onnx(network: keras.Model, directory: Path, calibration: np.ndarray | None) -> None:
-    _package("tf2onnx", "onnx")
+    package("tf2onnx", "onnx")
     probability = ops.squeeze(network.output["probability"], axis=-1)
     squeezed = keras.Model(network.inputs, {"pose": network.output["pose"], "probability": probability})
     image = keras.InputSpec(shape=network.input_shape, dtype="float32", name="image")
@@ -436,9 +419,9 @@ def _quantise_onnx(path: Path, calibration: np.ndarray) -> None:
 
     Those are no faster in int8 (6.2 ms an image instead of 5.7 with K = 4, width 288, 128 pixels).
     """
-    onnx = _package("onnx", "onnx")
-    quantization = _package("onnxruntime.quantization", "onnx")
-    preprocess = _package("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process
+    onnx = package("onnx", "onnx")
+    quantization = package("onnxruntime.quantization", "onnx")
+    preprocess = package("onnxruntime.quantization.shape_inference", "onnx").quant_pre_process
 
     class Calibration(quantization.CalibrationDataReader):  # type: ignore[name-defined, misc]
         def __init__(self) -> None:
@@ -472,7 +455,7 @@ def _quantise_onnx(path: Path, calibration: np.ndarray) -> None:
 def _write_litert(network: keras.Model, directory: Path, *, int8: bool) -> None:
     with tempfile.TemporaryDirectory() as folder:
         # One image: a batch of unknown size keeps the runtime from its fast kernels.
-        _save(network, Path(folder), _serving_function(network, batch=1))
+        _save(network, Path(folder), serving_function(network, batch=1))
         converter = tf.lite.TFLiteConverter.from_saved_model(folder)
         if int8:
             converter.optimizations = [tf.lite.Optimize.DEFAULT]  # without calibration data: dynamic range
@@ -480,130 +463,11 @@ def _write_litert(network: keras.Model, directory: Path, *, int8: bool) -> None:
 
 
 def _write_openvino(network: keras.Model, directory: Path, *, bfloat16: bool) -> None:
-    openvino = _package("openvino", "openvino")
+    openvino = package("openvino", "openvino")
     with tempfile.TemporaryDirectory() as folder:
-        _save(network, Path(folder), _serving_function(network, batch=None))
+        _save(network, Path(folder), serving_function(network, batch=None))
         model = openvino.convert_model(folder)
     try:
         openvino.save_model(model, str(directory / "model.xml"), compress_to_fp16=bfloat16)
     except RuntimeError as error:  # "basic_ios::clear: iostream error"
         raise OSError("OpenVINO failed to write its files; the disk may be full") from error
-
-
-# ---------------------------------------------------------------------------------------------------------- runtimes
-
-
-def load_runtime(kind: str, directory: str | Path, *, threads: int | None = None) -> Runtime:
-    """An export as a callable with the network's own interface.
-
-    Args:
-        kind: the format, a key of `DTYPES`.
-        directory: what `export_model` wrote.
-        threads: to compute with; None is all CPU cores that the process may use. A SavedModel has TensorFlow's.
-
-    Raises:
-        PoseError: no export of that format, a damaged one, or the runtime's package is missing.
-    """
-    loaders = {
-        "savedmodel": _load_savedmodel, "onnx": _load_onnx, "litert": _load_litert, "openvino": _load_openvino
-    }  # fmt: skip
-    if kind not in loaders:
-        raise PoseError(f"kind must be one of {', '.join(loaders)}. Received: kind={kind!r}")
-    directory = Path(directory)
-    try:
-        description = read_json(directory / DESCRIPTION)
-        found, dtype = description["format"], description["dtype"]
-    except (PoseError, KeyError, TypeError) as error:
-        raise PoseError(f"{directory} holds no export: {DESCRIPTION} is missing or damaged.") from error
-    if found != kind:
-        raise PoseError(f"{directory} holds an export for {found}, not for {kind}.")
-    try:
-        run = loaders[kind](directory, dtype, threads or _cores())
-    except PoseError:
-        raise
-    except Exception as error:  # each runtime has its own
-        raise PoseError(
-            f"{directory} cannot be loaded by {kind}, {type(error).__name__}: {str(error)[:200]}"
-        ) from error
-
-    def network(images: np.ndarray) -> dict[str, np.ndarray]:
-        pose, probability = run(np.ascontiguousarray(images, np.float32))
-        return {"pose": pose, "probability": probability[..., None]}
-
-    return network
-
-
-_Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-
-
-def _load_savedmodel(directory: Path, dtype: str, threads: int) -> _Run:
-    model = tf.saved_model.load(str(directory / "1"))
-
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = model.signatures["serving_default"](image=tf.constant(images))
-        return answer["pose"].numpy(), answer["probability"].numpy()
-
-    return run
-
-
-def _load_onnx(directory: Path, dtype: str, threads: int) -> _Run:
-    onnxruntime = _package("onnxruntime", "onnx")
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    session = onnxruntime.InferenceSession(
-        str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
-    )  # fmt: skip
-    return lambda images: tuple(session.run(["pose", "probability"], {"image": images}))
-
-
-def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
-    interpreter = _package("ai_edge_litert.interpreter", "litert").Interpreter(
-        str(directory / "model.tflite"), num_threads=threads
-    )
-    signature = interpreter.get_signature_runner("serving_default")
-
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answers = [signature(image=image[None]) for image in images]
-        pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
-        return pose, probability
-
-    return run
-
-
-def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
-    openvino = _package("openvino", "openvino")
-    core = openvino.Core()
-    # Left to itself, OpenVINO computes in bfloat16 wherever the processor can.
-    options = {
-        "INFERENCE_PRECISION_HINT": "bf16" if dtype == "bfloat16" else "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-    }
-    model = core.read_model(str(directory / "model.xml"))
-
-    @cache
-    def compiled(batch: int) -> Any:
-        # A fixed batch is a third faster than an unknown one.
-        fixed = model.clone()
-        fixed.reshape({"image": [batch, *(int(n.get_length()) for n in list(model.input("image").partial_shape)[1:])]})
-        return core.compile_model(fixed, "CPU", options)
-
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        answer = compiled(len(images))(images)
-        return answer["pose"], answer["probability"]
-
-    compiled(1)
-    return run
-
-
-def _package(name: str, format: str) -> ModuleType:
-    try:
-        return importlib.import_module(name)
-    except ImportError as error:
-        raise PoseError(
-            f"{format} needs the package {name.split('.')[0]}: in the project's clone, pip install -e '.[export]'."
-        ) from error
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0))

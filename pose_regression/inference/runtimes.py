@@ -2,14 +2,13 @@
 
     model --export_model--> cache --load_runtime--> callable --check against the model's kept answers--> used
 
-The cache is keyed by the network's weights, arguments and joints and by the code that computes with them.
+The cache is keyed by the network's weights, arguments and joints.
 """
 
 import hashlib
 import json
 import logging
 import math
-import os
 import platform
 import shutil
 import time
@@ -22,18 +21,18 @@ from zipfile import BadZipFile
 import keras
 import numpy as np
 import tensorflow as tf
+from PIL import Image
 
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 from pose_regression.inference.export import (
-    Runtime,
     answer_in_float32,
     check_deviation,
     deviation_from,
     export_model,
-    load_runtime,
-    rendered_crops,
+    serving_function,
 )
+from pose_regression.inference.loaders import Runtime, as_runtime, cores, load_runtime
 from pose_regression.model.hub import cache_folder
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import named_weights
@@ -53,7 +52,9 @@ PACKAGES = {
 RUNTIMES = ("keras", *FORMATS)
 
 CROPS = 4
-"""Rendered people on which an export must agree with the network, within `export.BOUNDS`."""
+"""Pictures on which an export must agree with the network, within `export.BOUNDS`."""
+CACHE_LAYOUT = 2
+"""Part of the key of the cache: raise it when the same network is exported, or computed, in another way."""
 ROUNDS = 5
 """Timed calls of each runtime when the fastest is looked for."""
 
@@ -126,7 +127,8 @@ def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runt
     fastest = min(seconds, key=seconds.__getitem__)
     _log.info("One crop: %s.", ", ".join(f"{name} {1000 * seconds[name]:.1f} ms" for name in seconds))
     with suppress(PoseError), atomic_path(choice) as temporary:  # a cache that cannot be written only costs time
-        temporary.write_text(json.dumps({"machine": machine, "runtime": fastest, "seconds": seconds}, indent=1) + "\n")
+        content = {"machine": machine, "runtime": fastest, "seconds": seconds}
+        temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
     return fastest, runtimes[fastest]
 
 
@@ -138,9 +140,13 @@ def _keras(model: PoseRegressor) -> Runtime:
     """
     if keras.backend.backend() != "tensorflow":
         return model.predict_on_batch
-    crops = tf.TensorSpec((None, *model.input_shape[1:]), tf.float32)
-    network = tf.function(lambda batch: model(batch, training=False), input_signature=[crops])
-    return lambda batch: {name: value.numpy() for name, value in network(batch).items()}
+    network = serving_function(model, batch=None)
+
+    def run(crops: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        answer = network(tf.constant(crops))
+        return answer["pose"].numpy(), answer["probability"].numpy()
+
+    return as_runtime(run)
 
 
 def missing_packages(runtime: str) -> list[str]:
@@ -171,19 +177,36 @@ def _kept(model: PoseRegressor, folder: Path) -> _Kept:
     path = folder / "answers.npz"
     with suppress(OSError, ValueError, KeyError, BadZipFile), np.load(path) as arrays:
         return _Kept(arrays["crops"], {name: arrays[name] for name in ("pose", "probability")})
-    crops = rendered_crops(CROPS, model.input_shape[1])
+    crops = probe_crops(CROPS, model.input_shape[1])
     answer = answer_in_float32(model, crops)
     with atomic_path(path) as temporary:
         np.savez(temporary, crops=crops, pose=answer["pose"], probability=answer["probability"])
     return _Kept(crops, answer)
 
 
+def probe_crops(count: int, size: int) -> np.ndarray:
+    """(count, size, size, 3) float32 in [-1, 1], always the same: soft colours, and over them discs with sharp edges.
+
+    What is compared on them are two ways of computing the same sums, for which a picture needs contrast at every scale
+    and no people.
+    """
+    random = np.random.default_rng(0)
+    y, x = np.mgrid[:size, :size] / size
+    crops = np.empty((count, size, size, 3), np.float32)
+    for crop in crops:
+        colours = Image.fromarray(random.integers(0, 256, (8, 8, 3), np.uint8))
+        crop[:] = np.asarray(colours.resize((size, size), Image.Resampling.BICUBIC)) / np.float32(127.5) - 1
+        for _ in range(12):
+            (left, top), radius = random.uniform(0, 1, 2), random.uniform(0.02, 0.2)
+            crop[np.hypot(x - left, y - top) < radius] = random.uniform(-1, 1, 3)
+    return crops
+
+
 def _folder(model: PoseRegressor, skeleton: Skeleton) -> Path:
-    """The cache of these weights in this network, as computed by this code."""
+    """The cache of these weights in this network."""
     arguments = {name: value for name, value in model.get_config().items() if name not in ("name", "outputs", "dtype")}
-    digest = hashlib.sha256(json.dumps([arguments, skeleton.names, skeleton.limbs], sort_keys=True).encode())
-    for module in ("../model/network.py", "../model/layers.py", "export.py"):
-        digest.update((Path(__file__).parent / module).read_bytes())
+    key = [CACHE_LAYOUT, arguments, skeleton.names, skeleton.limbs]
+    digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     for name, variable in sorted(named_weights(model).items()):
         digest.update(name.encode() + np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)).tobytes())
     return cache_folder() / "runtimes" / digest.hexdigest()[:32]
@@ -193,7 +216,7 @@ def _machine(runtimes: list[str]) -> dict[str, Any]:
     """What the order of speed depends on, beside the network."""
     return {
         "name": platform.node(),
-        "cores": len(os.sched_getaffinity(0)),
+        "cores": cores(),
         "gpus": len(tf.config.list_physical_devices("GPU")),
         "runtimes": runtimes,
     }
