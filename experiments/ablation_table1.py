@@ -194,9 +194,8 @@ def parse() -> argparse.Namespace:
 
 def load(options: argparse.Namespace) -> Benchmark:
     """The people of `--benchmark`."""
-    from experiments.evaluate import require_images
-    from pose_regression.data import lsp, mpii, synthetic
-    from pose_regression.evaluation.windows import score_lsp, score_mpii
+    from pose_regression.data import lsp
+    from pose_regression.evaluation import benchmarks
 
     if options.benchmark == "lsp":
         people = lsp.load(options.data, "train")
@@ -204,15 +203,14 @@ def load(options: argparse.Namespace) -> Benchmark:
             raise PoseError(f"--holdout must lie between 1 and {len(people) - 1}. Received: {options.holdout}")
         extra = lsp.load_extended(options.extra)[: options.limit] if options.extra else []
         return Benchmark(
-            "LSP test, PCK@0.2, person-centric, single crop", "PCK", score_lsp,
+            "LSP test, PCK@0.2, person-centric, single crop", "PCK", benchmarks.LSP.score,
             people[: -options.holdout] + extra, people[-options.holdout :], lsp.load(options.data, "test"),
         )  # fmt: skip
-    folder = synthetic.ensure(options.data) if options.benchmark == "synthetic" else options.data
-    training, validation = mpii.load(folder, "train"), mpii.load(folder, "val")
-    require_images([*training, *validation], folder)
-    name = "Synthetic people" if options.benchmark == "synthetic" else "MPII"
-    title = f"{name}, validation, PCKh@0.5, single crop"
-    return Benchmark(title, "Total", score_mpii, training, validation, validation)
+    rules = benchmarks.BENCHMARKS[options.benchmark]
+    training, validation = rules.load(options.data, "train"), rules.load(options.data, "val")
+    rules.require_images([*training, *validation])
+    title = f"{rules.title}, validation, {rules.metric}, single crop"
+    return Benchmark(title, rules.total, rules.score, training, validation, validation)
 
 
 def options_of(options: argparse.Namespace, name: str, seed: int) -> argparse.Namespace:
@@ -314,7 +312,7 @@ def summary(
     options: argparse.Namespace, benchmark: Benchmark, results: Mapping[str, Sequence[dict[str, Any]]]
 ) -> dict[str, Any]:
     """Everything the report and the figure show, as JSON takes it."""
-    from experiments.evaluate import mean_pose
+    from pose_regression.evaluation.benchmarks import mean_pose
 
     rows: dict[str, dict[str, Any]] = {}
     for key, row in ROWS.items():
@@ -366,9 +364,9 @@ def summary(
 
 def quoted(method: str) -> float:
     """The paper's total for one of its rows."""
-    from pose_regression.evaluation.paper import TABLE_1
+    from pose_regression.evaluation.benchmarks import MPII
 
-    return next(row.scores["Total"] for row in TABLE_1 if row.method == method)
+    return next(row.scores[MPII.total] for row in MPII.quoted["val", MPII.metric] if row.method == method)
 
 
 def spread(values: Sequence[float]) -> float | None:

@@ -76,13 +76,13 @@ def main() -> None:
 def pck(predict: Callable[[np.ndarray], dict[str, np.ndarray]], people: list[Sample], size: int) -> float:
     """PCK@0.2 in per cent of a network given as a function of its crops."""
     from pose_regression.data.pipeline import evaluation_dataset
-    from pose_regression.evaluation.windows import score_lsp
+    from pose_regression.evaluation.benchmarks import LSP
     from pose_regression.geometry import crop_affine, invert, transform_points
 
     affines = crop_affine(np.stack([person.center for person in people]), np.array([person.side for person in people]))
     dataset = evaluation_dataset([person.image for person in people], affines, size=size, batch_size=8)
     pose = np.concatenate([predict(batch.numpy())["pose"] for batch in dataset])
-    return score_lsp(people, transform_points(invert(affines), pose.astype(np.float64)))["PCK"]
+    return LSP.score(people, transform_points(invert(affines), pose.astype(np.float64)))["PCK"]
 
 
 def photographs(directory: Path, count: int, size: int) -> np.ndarray:

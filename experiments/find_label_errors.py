@@ -24,13 +24,13 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import run
-from experiments.evaluate import draw_people, identities, spread
 from pose_regression.data import lsp
 from pose_regression.data.corrections import Correction, write
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.paper import format_table
-from pose_regression.evaluation.predictions import load_predictions, match
+from pose_regression.evaluation.predictions import identities, load_predictions, match
+from pose_regression.evaluation.sheets import draw_people, spread
 from pose_regression.skeleton import LSP, PA16J, Skeleton, reorder
 from pose_regression.visualize import save_image
 

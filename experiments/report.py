@@ -26,16 +26,19 @@ import numpy as np
 from matplotlib.figure import Figure
 from PIL import Image
 
-from experiments import curves, evaluate
+from experiments import curves
 from experiments.command import run
 from experiments.curves import History
 from experiments.training_run import read_options
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
-from pose_regression.evaluation.windows import predict_blocks
+from pose_regression.evaluation.benchmarks import BENCHMARKS, Benchmark
+from pose_regression.evaluation.scoring import load_network
+from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
+from pose_regression.evaluation.windows import predict_blocks, windows_of_samples
 from pose_regression.files import atomic_path
-from pose_regression.geometry import crop_affine, transform_points
+from pose_regression.geometry import transform_points
 from pose_regression.skeleton import PA16J, reorder
 
 NARROW = 0.7
@@ -76,7 +79,7 @@ class Run:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("runs", type=Path, nargs="+", metavar="RUN", help="directory of a training")
-    parser.add_argument("--benchmark", choices=(*evaluate.BENCHMARKS, "synthetic"), help="also predict its people")
+    parser.add_argument("--benchmark", choices=tuple(BENCHMARKS), help="also predict its people")
     parser.add_argument("--data", type=Path, metavar="DIR", help="of the benchmark, see datasets/README.md")
     parser.add_argument("--count", type=int, metavar="N", help="predict the first N people only, for a quick look")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="page to write, such as report.html")
@@ -89,13 +92,14 @@ def main() -> None:
     runs = {label: read_run(path) for label, path in labels(options.runs).items()}
     parts = [overview(runs), *training_curves({label: run.history for label, run in runs.items()})]
     if options.benchmark:
-        benchmark = "mpii" if options.benchmark == "synthetic" else options.benchmark
-        samples = people(options.benchmark, options.data)[: options.count]
+        benchmark = BENCHMARKS[options.benchmark]
+        samples = benchmark.load(options.data)[: options.count]
+        benchmark.require_images(samples)
         analyses = {}
         for label, run_ in runs.items():
             print(f"{label}: predicting {len(samples):,} people ...", flush=True)
             analyses[label] = analyse(run_.directory / "best.weights.h5", benchmark, samples)
-        parts += results(analyses, benchmark, samples, name=options.benchmark)
+        parts += results(analyses, benchmark, samples)
     with atomic_path(options.output) as temporary:
         temporary.write_text(page(", ".join(runs), parts), encoding="utf-8")
     print(f"{options.output}: {options.output.stat().st_size / 1e6:.1f} MB")
@@ -116,42 +120,26 @@ def read_run(directory: Path) -> Run:
     return Run(directory, curves.read_history(directory / "history.csv"), options)
 
 
-def people(benchmark: str, data: Path) -> list[Sample]:
-    """The benchmark's people to predict: LSP's test half, MPII's validation split."""
-    if benchmark == "synthetic":
-        from pose_regression.data import synthetic
-
-        synthetic.ensure(data)
-        benchmark = "mpii"
-    samples = evaluate.load(benchmark, data, evaluate.BENCHMARKS[benchmark].splits[0])
-    if benchmark == "mpii":
-        evaluate.require_images(samples, data)
-    return samples
-
-
-def analyse(weights: Path, benchmark: str, samples: Sequence[Sample]) -> Analysis:
+def analyse(weights: Path, benchmark: Benchmark, samples: Sequence[Sample]) -> Analysis:
     """Predict `samples` with the weights, from their own window and from a narrow one, and score the answers."""
-    rules = evaluate.BENCHMARKS[benchmark]
-    model, skeleton = evaluate.load_network(weights, rules.joints)
+    model, skeleton = load_network(weights, benchmark.skeleton)
     calibration = {}
     for name, zoom in (("the benchmark's window", 1.0), (f"{NARROW} of its side", NARROW)):
         windows = [replace(sample, side=zoom * sample.side) for sample in samples]
         estimate = predict_blocks(model, windows, skeleton=skeleton)
         if zoom == 1.0:
-            pixels = reorder(estimate.pixels, skeleton, rules.joints).astype(np.float64)
+            pixels = reorder(estimate.pixels, skeleton, benchmark.skeleton).astype(np.float64)
         probability = reorder(estimate.probability[:, -1], skeleton, PA16J, axis=-1)
         calibration[name] = reliability(windows, probability)
-    scores = [evaluate.scores(benchmark, samples, answer)[rules.metric] for answer in np.moveaxis(pixels, 1, 0)]
-    distances = evaluate.distances_of(benchmark, samples, pixels[:, -1])
-    if benchmark == "mpii":
-        distances = metrics.take_joints(distances, rules.joints, metrics.PCKH_JOINTS)
-    blocks = [{name: value for name, value in columns.items() if name != "UBody"} for columns in scores]
+    blocks = [benchmark.scores(samples, answer)[benchmark.metric] for answer in np.moveaxis(pixels, 1, 0)]
+    distances = benchmark.distances(samples, pixels[:, -1])
+    distances = metrics.take_joints(distances, benchmark.skeleton, benchmark.counted)
     return Analysis(model.count_params(), pixels[:, -1], distances, blocks, calibration)
 
 
 def reliability(samples: Sequence[Sample], probability: np.ndarray) -> list[dict[str, float]]:
     """`metrics.calibration` of (N, 16) probabilities; joints that the data set never annotates are left out."""
-    affine = crop_affine(np.stack([s.center for s in samples]), np.array([s.side for s in samples]))
+    affine = windows_of_samples(samples).affine()
     inside = metrics.inside_crop(transform_points(affine, np.stack([sample.joints for sample in samples])))
     known = np.stack([sample.supervised for sample in samples])
     return metrics.calibration(np.where(known, probability, np.nan), inside)
@@ -230,25 +218,25 @@ def training_curves(histories: Mapping[str, History]) -> list[str]:
     ]
 
 
-def results(analyses: Mapping[str, Analysis], benchmark: str, samples: Sequence[Sample], *, name: str) -> list[str]:
+def results(analyses: Mapping[str, Analysis], benchmark: Benchmark, samples: Sequence[Sample]) -> list[str]:
     """Sections on the predictions of the best weights."""
-    rules = evaluate.BENCHMARKS[benchmark]
-    split = "test people" if benchmark == "lsp" else "validation people, which also chose the weights"
+    split = benchmark.splits[0]
+    chose = "" if split == "test" else ", which also chose the weights"
     intro = paragraph(
-        f"best.weights.h5 on {len(samples):,} {split} ({name}), single crop, no flip. {rules.metric}: a joint is right "
-        f"within {rules.threshold} {'torso lengths' if benchmark == 'lsp' else 'head sizes'} of its annotation."
+        f"best.weights.h5 on {len(samples):,} people of {benchmark.title} {split}{chose}; single crop, no flip. "
+        f"{benchmark.metric}: a joint is right within {benchmark.threshold} {benchmark.unit} of its annotation."
     )
     return [
-        section("Accuracy", intro, accuracy(analyses, rules)),
-        section("Every block", *every_block(analyses, rules)),
+        section("Accuracy", intro, accuracy(analyses, benchmark)),
+        section("Every block", *every_block(analyses, benchmark)),
         section("Joint probability", *probability(analyses)),
         *(cases(label, analysis, benchmark, samples) for label, analysis in analyses.items()),
     ]
 
 
-def accuracy(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> str:
+def accuracy(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> str:
     """Table of the scores, and PCK over thresholds."""
-    thresholds = np.linspace(0, rules.threshold, STEPS)
+    thresholds = np.linspace(0, benchmark.threshold, STEPS)
     figure = Figure((7, 4), layout="constrained")
     axis = figure.subplots()
     rows = {}
@@ -257,8 +245,8 @@ def accuracy(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> str
         area = metrics.area_under_curve(thresholds, rates)
         axis.plot(thresholds, rates, label=f"{label}: area {area:.1f}", **curves.style(i))
         rows[label] = [f"{analysis.parameters:,}", *numbers(analysis.blocks[-1].values()), f"{area:.1f}"]
-    unit = "torso lengths" if rules.total == "PCK" else "head sizes"
-    axis.set(xlabel=f"threshold, {unit}", ylabel="joints within it, %", xlim=(0, rules.threshold), ylim=(0, 100))
+    axis.set(xlabel=f"threshold, {benchmark.unit}", ylabel="joints within it, %")
+    axis.set(xlim=(0, benchmark.threshold), ylim=(0, 100))
     axis.grid(alpha=0.3)
     axis.legend(loc="upper left", fontsize=9)
     names = next(iter(analyses.values())).blocks[-1]
@@ -266,13 +254,13 @@ def accuracy(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> str
     return table(header, rows) + picture(figure, "PCK over thresholds")
 
 
-def every_block(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> list[str]:
+def every_block(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> list[str]:
     """What each further block adds: all are supervised, the last one is the answer."""
     figure = Figure((7, 3.6), layout="constrained")
     axis = figure.subplots()
     tables = []
     for i, (label, analysis) in enumerate(analyses.items()):
-        totals = [scores[rules.total] for scores in analysis.blocks]
+        totals = [scores[benchmark.total] for scores in analysis.blocks]
         axis.plot(range(1, len(totals) + 1), totals, marker="o", label=label, **curves.style(i))
         gains = ["", *(f"{gain:+.1f}" for gain in np.diff(totals))]
         rows = {
@@ -281,7 +269,7 @@ def every_block(analyses: Mapping[str, Analysis], rules: evaluate.Benchmark) -> 
         }
         heading = f"<h3>{html.escape(label)}</h3>" if len(analyses) > 1 else ""
         tables.append(heading + table((*analysis.blocks[0], "gained"), rows))
-    axis.set(xlabel="block", ylabel=f"{rules.metric}, %")
+    axis.set(xlabel="block", ylabel=f"{benchmark.metric}, %")
     axis.set_xticks(range(1, 1 + max(len(analysis.blocks) for analysis in analyses.values())))
     axis.grid(alpha=0.3)
     axis.legend(fontsize=9)
@@ -322,18 +310,17 @@ def probability(analyses: Mapping[str, Analysis]) -> list[str]:
     return [text, picture(figure, "calibration of the joint probability"), table(header, rows)]
 
 
-def cases(label: str, analysis: Analysis, benchmark: str, samples: Sequence[Sample]) -> str:
+def cases(label: str, analysis: Analysis, benchmark: Benchmark, samples: Sequence[Sample]) -> str:
     """Contact sheets of the worst and of the best people."""
-    joints = evaluate.BENCHMARKS[benchmark].joints
-    errors = evaluate.mean_errors(analysis.distances)
+    joints = benchmark.skeleton
+    errors = mean_errors(analysis.distances)
     parts = []
     for title, badness in (("Worst", errors), ("Best", -errors)):
-        shown = evaluate.choose(badness, worst=True, count=CASES)
+        shown = choose(badness, worst=True, count=CASES)
         captions = [f"{Path(samples[i].image).stem}  {errors[i]:.2f}" for i in shown]
-        sheet = evaluate.draw_people([samples[i] for i in shown], analysis.pixels[shown], joints, captions, columns=6)
+        sheet = draw_people([samples[i] for i in shown], analysis.pixels[shown], joints, captions, columns=6)
         parts.append(f"<h3>{title}</h3>{photographs(sheet, f'{title.lower()} cases of {label}')}")
-    unit = "torso lengths" if benchmark == "lsp" else "head sizes"
-    text = f"Mean distance to the annotation (white) in {unit}; the person's right is orange, the left blue."
+    text = f"Mean distance to the annotation (white) in {benchmark.unit}; the person's right is orange, the left blue."
     return section(f"Cases: {label}", paragraph(text), *parts)
 
 

@@ -10,19 +10,29 @@ the numbers of joints in the crop, annotated but outside of it, and not annotate
 """
 
 import argparse
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from experiments.command import run
-from pose_regression.data.sample import Sample
+from pose_regression import visualize
+from pose_regression.data import augment, lsp, pipeline
+from pose_regression.evaluation.benchmarks import BENCHMARKS
 from pose_regression.skeleton import LSP, PA16J, reorder
+
+TRAINING_PEOPLE = {
+    **{name: partial(benchmark.load, split="train") for name, benchmark in BENCHMARKS.items()},
+    "lsp": partial(lsp.load, split="train", crop="joints"),
+    "lspet": lsp.load_extended,
+}
+"""`--benchmark` -> the loader of a folder."""
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, required=True, help="folder of the data set")
-    parser.add_argument("--benchmark", choices=("mpii", "lsp", "lspet", "synthetic"), required=True)
+    parser.add_argument("--benchmark", choices=tuple(TRAINING_PEOPLE), required=True)
     parser.add_argument("--output", type=Path, required=True, help="picture to write, .png or .jpg")
     parser.add_argument("--count", type=int, default=40, help="crops to show (default: 40)")
     parser.add_argument("--size", type=int, default=256, help="side of the crops in pixels (default: 256)")
@@ -30,17 +40,14 @@ def main() -> None:
     parser.add_argument("--augmentation", choices=("paper", "authors", "none"), default="paper")
     arguments = parser.parse_args()
 
-    from pose_regression import visualize
-    from pose_regression.data import augment, pipeline
-
-    samples = load(arguments.benchmark, arguments.data)
+    samples = TRAINING_PEOPLE[arguments.benchmark](arguments.data)
     chosen = np.random.default_rng(arguments.seed).permutation(len(samples))[: arguments.count]
     augmentation = getattr(augment, arguments.augmentation.upper())
     plan = augment.plan_epoch(
         [samples[i] for i in chosen], PA16J, seed=arguments.seed, epoch=0, augmentation=augmentation
     )
     # LSP's own limbs do without the pelvis and thorax, which it does not annotate.
-    skeleton = LSP if arguments.benchmark.startswith("lsp") else PA16J
+    skeleton = PA16J if samples[0].supervised.all() else LSP
     pictures, captions = [], []
     for i, (image, targets) in enumerate(pipeline.training_dataset(plan, size=arguments.size, batch_size=1)):
         pose, probability = targets["pose"].numpy()[0], targets["probability"].numpy()[0]
@@ -54,25 +61,6 @@ def main() -> None:
         captions.append(f"{chosen[plan.index[i]]}: {present.sum()} in, {outside} outside, {absent} unknown")
     visualize.save_image(arguments.output, visualize.contact_sheet(pictures, captions=captions, columns=8))
     print(f"{len(pictures)} of {len(samples)} samples drawn in {arguments.output}; person's right orange, left blue")
-
-
-def load(benchmark: str, directory: Path) -> list[Sample]:
-    """The training samples of a benchmark."""
-    if benchmark == "lsp":
-        from pose_regression.data import lsp
-
-        return lsp.load(directory, "train", crop="joints")
-    if benchmark == "lspet":
-        from pose_regression.data import lsp
-
-        return lsp.load_extended(directory)
-    from pose_regression.data import mpii
-
-    if benchmark == "synthetic":
-        from pose_regression.data import synthetic
-
-        synthetic.ensure(directory)
-    return mpii.load(directory, "train")
 
 
 if __name__ == "__main__":

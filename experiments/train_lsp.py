@@ -43,12 +43,12 @@ def main() -> None:
             if getattr(options, name) is None:
                 setattr(options, name, value)
 
-    from experiments.evaluate import identities
     from pose_regression.data import corrections, lsp, soft_labels
     from pose_regression.errors import PoseError
+    from pose_regression.evaluation import benchmarks
     from pose_regression.evaluation.paper import format_table
-    from pose_regression.evaluation.predictions import Predictions, save_predictions
-    from pose_regression.evaluation.windows import predict, score_lsp
+    from pose_regression.evaluation.predictions import Predictions, identities, save_predictions
+    from pose_regression.evaluation.windows import predict
     from pose_regression.model.weights import load_model, load_weights
     from pose_regression.skeleton import LSP, PA16J, reorder
 
@@ -72,7 +72,7 @@ def main() -> None:
         training += soft_labels.read(options.soft_labels, pictures, skeleton=PA16J, weight=options.soft_weight)
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(
-        options, training=training, validation=validation, score=score_lsp, total="PCK", initial=initial
+        options, training=training, validation=validation, score=benchmarks.LSP.score, total="PCK", initial=initial
     )  # fmt: skip
 
     model, _ = load_model(directory / "best.weights.h5")
@@ -85,7 +85,7 @@ def main() -> None:
         print(f"\n{len(left_out)} people who were left out are predicted in {path}")
         return
     test = lsp.load(options.data, "test")
-    scores = score_lsp(test, predict(model, test).pixels)
+    scores = benchmarks.LSP.score(test, predict(model, test).pixels)
     print("\nLSP test, PCK@0.2, person-centric, single crop\n")
     print(format_table([("best.weights.h5", scores)]))
 

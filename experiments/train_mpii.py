@@ -28,12 +28,13 @@ def main() -> None:
     synthetic = options.data == "synthetic"
     options.output = options.output or Path("runs/synthetic" if synthetic else "runs/mpii")
 
-    from experiments.evaluate import draw_people
     from pose_regression.data import mpii
     from pose_regression.data import synthetic as people
     from pose_regression.errors import PoseError
+    from pose_regression.evaluation.benchmarks import MPII
     from pose_regression.evaluation.paper import format_table
-    from pose_regression.evaluation.windows import predict, score_mpii
+    from pose_regression.evaluation.sheets import draw_people
+    from pose_regression.evaluation.windows import predict
     from pose_regression.model.weights import load_model, load_weights
     from pose_regression.skeleton import PA16J
     from pose_regression.visualize import save_image
@@ -47,7 +48,7 @@ def main() -> None:
         )
     initial = None if options.weights == "none" else lambda model: load_weights(model, options.weights)
     directory = run_training(
-        options, training=training, validation=validation, score=score_mpii, total="Total", initial=initial
+        options, training=training, validation=validation, score=MPII.score, total="Total", initial=initial
     )
 
     model, _ = load_model(directory / "best.weights.h5")
@@ -55,7 +56,7 @@ def main() -> None:
     picture = directory / "predictions.png"
     save_image(picture, draw_people(validation[:24], pixels[:24], PA16J, columns=6))
     print(f"\nPCKh@0.5 on {len(validation)} validation people, single crop, best epoch\n")
-    print(format_table([("best.weights.h5", score_mpii(validation, pixels))]))
+    print(format_table([("best.weights.h5", MPII.score(validation, pixels))]))
     print(f"\nweights  {directory / 'best.weights.h5'}\ncurves   {directory / 'curves.png'}\npicture  {picture}")
 
 

@@ -12,7 +12,8 @@ from experiments import ablation_table1 as ablation
 from experiments.training_run import train_network
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict, score_lsp
+from pose_regression.evaluation.benchmarks import LSP
+from pose_regression.evaluation.windows import predict
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, save_weights
 from pose_regression.training.heatmap_regression import argmax_decoder
@@ -31,7 +32,7 @@ def benchmark(tmp_path_factory) -> ablation.Benchmark:
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(image)
         joints = rng.uniform(4, 28, (16, 2))
         people.append(Sample(str(image), np.array([16.0, 16.0]), 32.0, joints, np.ones(16, bool)))
-    return ablation.Benchmark("Noise", "PCK", score_lsp, people, people, people)
+    return ablation.Benchmark("Noise", "PCK", LSP.score, people, people, people)
 
 
 @pytest.fixture
@@ -162,7 +163,7 @@ def test_training_without_context_also_records_how_argmax_does(name, benchmark, 
     options = ablation.options_of(ablation.parse(), name, seed=0)
     supervise = ablation.TRAININGS[name].supervise
     train_network(
-        options, tmp_path, nullcontext, training=benchmark.training, validation=benchmark.validation, score=score_lsp,
+        options, tmp_path, nullcontext, training=benchmark.training, validation=benchmark.validation, score=LSP.score,
         total="PCK", supervise=supervise,
     )  # fmt: skip
     history = ablation.read_history(tmp_path / "history.csv")
@@ -171,7 +172,7 @@ def test_training_without_context_also_records_how_argmax_does(name, benchmark, 
     model, _ = load_model(tmp_path / "last.weights.h5", outputs="all")
     final = history["score_argmax" if name == "no_context" else "score"][-1]
     pixels = predict(argmax_decoder(model), benchmark.validation).pixels
-    assert score_lsp(benchmark.validation, pixels)["PCK"] == pytest.approx(final)
+    assert LSP.score(benchmark.validation, pixels)["PCK"] == pytest.approx(final)
 
 
 @pytest.mark.parametrize(

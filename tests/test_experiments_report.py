@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import curves, evaluate, report
+from experiments import curves, report
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict_blocks, score_mpii
+from pose_regression.evaluation import benchmarks
+from pose_regression.evaluation.scoring import load_network
+from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J
@@ -92,9 +94,9 @@ def test_page_holds_the_scores_of_every_run_and_block_and_loads_nothing(tmp_path
     assert "<script" not in text and "default-src 'none'" in text
 
     people = mpii.load(data, "val")
-    model, skeleton = evaluate.load_network(runs[1] / "best.weights.h5", PA16J)
+    model, skeleton = load_network(runs[1] / "best.weights.h5", PA16J)
     pixels = predict_blocks(model, people, skeleton=skeleton).pixels
-    totals = [score_mpii(people, pixels[:, k])["Total"] for k in range(2)]
+    totals = [benchmarks.MPII.score(people, pixels[:, k])["Total"] for k in range(2)]
     assert 0 < totals[1] < totals[0], "or the columns could not be told apart"
     first, second = (r for r in document.rows if r[0] in ("first", "second") and len(r) == 11)
     assert second[1] == f"{model.count_params():,}"
@@ -151,8 +153,8 @@ def test_cases_show_the_worst_first_and_the_best_first(monkeypatch):
         shown.append(captions)
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(evaluate, "draw_people", draw)
-    text = report.cases("r", analysis, "mpii", samples)
+    monkeypatch.setattr(report, "draw_people", draw)
+    text = report.cases("r", analysis, benchmarks.MPII, samples)
     # im3 has no annotation: it is neither.
     assert shown == [["im2  5.50", "im0  0.30", "im1  0.10"], ["im1  0.10", "im0  0.30", "im2  5.50"]]
     assert text.count("data:image/jpeg") == 2

@@ -39,6 +39,7 @@ from pose_regression.skeleton import MPII
 from pose_regression.visualize import save_image
 
 RENDERER = 2  # raised whenever the pictures of a seed change, so that `ensure` renders them again
+FOLDER = Path("datasets/synthetic")  # what `--data synthetic` means to every command
 RELEASE_FILE = "mpii_human_pose_v1_u12_1.mat"
 SIZES = ((320, 256), (288, 224), (288, 288), (256, 256), (256, 320), (320, 240))
 OVERSAMPLING = 2
@@ -527,6 +528,11 @@ def _photograph(rng: Random, picture: np.ndarray) -> np.ndarray:
 
 
 # --------------------------------------------------------------------------------------------------- the data set
+
+
+def folder_of(data: str | Path) -> Path:
+    """The folder that a command's `--data` means: the word "synthetic" stands for `FOLDER`."""
+    return FOLDER if str(data) == FOLDER.name else Path(data)
 
 
 def ensure(directory: str | Path, *, train: int = 3000, validation: int = 200, seed: int = 0) -> Path:

@@ -6,17 +6,14 @@ a joint that is not scored and infinity one that is surely missed. Rates are NaN
 
 from collections.abc import Mapping, Sequence
 
-import keras
 import numpy as np
-from keras import ops
 from scipy.integrate import trapezoid
 
 from pose_regression.errors import PoseError
-from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton
+from pose_regression.skeleton import LSP, MPII, Skeleton
 
 __all__ = [
     "PCKH_JOINTS",
-    "PCKh",
     "area_under_curve",
     "calibration",
     "inside_crop",
@@ -43,7 +40,6 @@ PCKH_JOINTS = ("neck", "head", *(name for joint in _LIMB_JOINTS for name in _pai
 """The 14 joints of PCKh's total: all of MPII's but pelvis and thorax, which the given crop nearly gives away."""
 
 _PCKH_COLUMNS = {"Head": ("neck", "head"), **{joint.capitalize(): _pair(joint) for joint in _LIMB_JOINTS}}
-_UPPER_BODY = (*_pair("wrist"), *_pair("elbow"), *_pair("shoulder"))
 
 _LSP_COLUMNS = {
     "Head": ("neck", "head"),
@@ -77,8 +73,7 @@ def pckh(
     """PCKh on MPII, counted as the official evalMPII does.
 
     A joint is right when it lies within `threshold` head sizes of its annotation. "Head" is the mean of the rates of
-    upper neck and head top, the pairs are means of their two rates, "UBody" pools the six arm joints and "Total"
-    all `PCKH_JOINTS`.
+    upper neck and head top, the pairs are means of their two rates, "Total" pools all `PCKH_JOINTS`.
 
     The authors' validation score is "Total" with `present` further restricted to joints inside the crop
     (`inside_crop`); the official score, used elsewhere here, counts those outside too.
@@ -91,7 +86,7 @@ def pckh(
         threshold: in head sizes.
 
     Returns:
-        Per cent for "Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "UBody", "Total". NaN where a
+        Per cent for "Head", "Shoulder", "Elbow", "Wrist", "Hip", "Knee", "Ankle", "Total". NaN where a
         joint of the column is never present.
 
     Raises:
@@ -101,7 +96,6 @@ def pckh(
     """
     distances = mpii_distances(true, predicted, head_size, present)
     scores = _column_rates(distances, MPII, _PCKH_COLUMNS, threshold)
-    scores["UBody"] = _rate(take_joints(distances, MPII, _UPPER_BODY), threshold)
     scores["Total"] = _rate(take_joints(distances, MPII, PCKH_JOINTS), threshold)
     return scores
 
@@ -316,53 +310,6 @@ def calibration(probability: np.ndarray, inside: np.ndarray, bins: int = 10) -> 
 def take_joints(values: np.ndarray, joints: Skeleton, names: Sequence[str], axis: int = -1) -> np.ndarray:
     """The entries of `values` along `axis`, which has the order of `joints`, for the joints `names`."""
     return np.take(values, [joints.index(name) for name in names], axis=axis)
-
-
-@keras.saving.register_keras_serializable(package="pose_regression")
-class PCKh(keras.metrics.Metric):
-    """PCKh's "Total" while training, as `pckh` counts it but in the crop's coordinates and in float32.
-
-    Distance over head size does not change with the crop, so nothing has to go back to the image.
-
-    `update_state(y_true, y_pred)`:
-        y_true: (B, 16, 4) in the network's order PA16J: x and y, crop-normalised; 1 if the joint counts, else 0;
-            the person's head size in sides of the crop, the same for all joints.
-        y_pred: (B, 16, 2), or (B, K, 16, 2) of which the last block is scored; crop-normalised, NaN is a miss.
-        sample_weight: not used, a joint counts or does not.
-
-    `result()` is in per cent, NaN where nothing was scored.
-
-    Args:
-        threshold: in head sizes.
-    """
-
-    def __init__(self, threshold: float = 0.5, *, name: str = "pckh", dtype: str | None = "float32") -> None:
-        super().__init__(name=name, dtype=dtype)
-        self.threshold = threshold
-        self.right = self.add_variable((), initializer="zeros", name="right")
-        self.scored = self.add_variable((), initializer="zeros", name="scored")
-
-    def update_state(self, y_true, y_pred, sample_weight=None) -> None:  # type: ignore[no-untyped-def]
-        y_true, y_pred = ops.cast(y_true, "float32"), ops.cast(y_pred, "float32")
-        if y_pred.ndim == 4:
-            y_pred = y_pred[:, -1]
-        if tuple(y_true.shape[1:]) != (len(PA16J), 4) or tuple(y_pred.shape[1:]) != (len(PA16J), 2):
-            raise PoseError(
-                f"Expected y_true (B, {len(PA16J)}, 4) and y_pred (B, {len(PA16J)}, 2) or (B, K, {len(PA16J)}, 2). "
-                f"Received: {tuple(y_true.shape)} and {tuple(y_pred.shape)}"
-            )
-        counts = np.array([name in PCKH_JOINTS for name in PA16J.names])
-        scored = ops.logical_and(y_true[..., 2] > 0.5, counts)
-        distance = ops.sqrt(ops.sum(ops.square(y_pred - y_true[..., :2]), axis=-1)) / y_true[..., 3]
-        right = ops.logical_and(scored, distance <= self.threshold)
-        self.right.assign_add(ops.sum(ops.cast(right, "float32")))
-        self.scored.assign_add(ops.sum(ops.cast(scored, "float32")))
-
-    def result(self):  # type: ignore[no-untyped-def]
-        return 100.0 * self.right / self.scored
-
-    def get_config(self) -> dict:
-        return {"name": self.name, "dtype": self.dtype, "threshold": self.threshold}
 
 
 def _column_rates(

@@ -9,7 +9,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SPEED", "TABLE_1", "TABLE_2", "TABLE_3", "TABLE_4", "Quoted", "format_table", "with_quoted"]
+__all__ = ["SPEED", "Quoted", "format_table", "quoted_rows", "with_quoted"]
 
 
 @dataclass(frozen=True)
@@ -22,68 +22,19 @@ class Quoted:
     """Where the numbers were read."""
 
 
-def _rows(source: str, columns: str, rows: Mapping[str, tuple[float, ...]]) -> tuple[Quoted, ...]:
+def quoted_rows(source: str, columns: str, rows: Mapping[str, tuple[float, ...]]) -> tuple[Quoted, ...]:
+    """Rows of one table.
+
+    Args:
+        source: where all of them were read.
+        columns: their names, between spaces; an underscore stands for a space within a name.
+        rows: method -> its scores, one for each column.
+    """
     names = [name.replace("_", " ") for name in columns.split()]
     return tuple(Quoted(method, dict(zip(names, row, strict=True)), source) for method, row in rows.items())
 
 
-_LSP = (
-    "the paper, {table}; columns also at github.com/farrajota/human-pose-benchmark@0228bb3, "
-    "and recomputed from the published predictions"
-)
-_HRNET = "Sun et al., Deep High-Resolution Representation Learning for Human Pose Estimation, CVPR 2019, Table 3"
-
-TABLE_1: tuple[Quoted, ...] = _rows(
-    "the paper, Table 1; 89.1 also in the README of github.com/dluvizon/deephar",
-    "Total",
-    {
-        "Simple argmax": (85.3,),
-        "Soft-argmax, no context": (86.9,),
-        "Soft-argmax, context, alpha = 0.9": (88.7,),
-        "Soft-argmax, context, alpha = 0.8": (89.1,),
-    },
-)
-"""MPII validation, PCKh@0.5, single crop."""
-
-TABLE_2: tuple[Quoted, ...] = _rows(
-    _LSP.format(table="Table 2"),
-    "Head Sho. Elb. Wri. Hip Knee Ank. PCK",
-    {
-        "Pishchulin et al., ICCV'13": (87.2, 56.7, 46.7, 38.0, 61.0, 57.5, 52.7, 57.1),
-        "Wei et al., CVPR'16": (97.8, 92.5, 87.0, 83.9, 91.5, 90.8, 89.9, 90.5),
-        "Bulat and Tzimiropoulos, ECCV'16": (97.2, 92.1, 88.1, 85.2, 92.2, 91.4, 88.7, 90.7),
-    },
-) + _rows("the paper, Table 2", "PCK", {"Earlier regression method, trained on MPII too": (73.1,)})
-"""LSP test, PCK@0.2, person-centric. The paper's own row could not be traced."""
-
-TABLE_3: tuple[Quoted, ...] = _rows(
-    _LSP.format(table="Table 3"),
-    "Torso Upper_leg Lower_leg Upper_arm Forearm Head PCP",
-    {
-        "Pishchulin et al., ICCV'13": (88.7, 63.6, 58.4, 46.0, 35.2, 85.1, 58.0),
-        "Wei et al., CVPR'16": (98.0, 92.2, 89.1, 85.8, 77.9, 95.0, 88.3),
-        "Bulat and Tzimiropoulos, ECCV'16": (97.7, 92.4, 89.3, 86.7, 79.7, 95.2, 88.9),
-    },
-)
-"""LSP test, strict PCP, person-centric. The paper's own row could not be traced."""
-
-TABLE_4: tuple[Quoted, ...] = _rows(
-    _HRNET,
-    "Head Shoulder Elbow Wrist Hip Knee Ankle Total",
-    {
-        "Insafutdinov et al., ECCV'16": (96.8, 95.2, 89.3, 84.4, 88.4, 83.4, 78.0, 88.5),
-        "Wei et al., CVPR'16": (97.8, 95.0, 88.7, 84.0, 88.4, 82.8, 79.4, 88.5),
-        "Bulat and Tzimiropoulos, ECCV'16": (97.9, 95.1, 89.9, 85.3, 89.4, 85.7, 81.7, 89.7),
-        "Newell et al., ECCV'16": (98.2, 96.3, 91.2, 87.1, 90.1, 87.4, 83.6, 90.9),
-        "Luvizon et al. (the paper)": (98.1, 96.6, 92.0, 87.5, 90.6, 88.0, 82.7, 91.2),
-        "Chu et al., CVPR'17": (98.5, 96.3, 91.9, 88.1, 90.6, 88.0, 85.0, 91.5),
-        "Chen et al., ICCV'17": (98.1, 96.5, 92.5, 88.5, 90.2, 89.6, 86.0, 91.9),
-    },
-)
-"""MPII test, PCKh@0.5; the paper's row with several crops and flip. Which other rows its Table 4 has is not known
-here; these are the benchmark's."""
-
-SPEED: tuple[Quoted, ...] = _rows(
+SPEED: tuple[Quoted, ...] = quoted_rows(
     "the paper",
     "FPS MB",
     {"Luvizon et al. (the paper)": (29.3, 58.0), "Stacked hourglass, 8 stacks": (18.3, 183.0)},

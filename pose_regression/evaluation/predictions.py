@@ -30,6 +30,7 @@ from scipy.io import savemat
 from pose_regression import skeleton
 from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed
 from pose_regression.data.matlab import read_variables
+from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.skeleton import LSP, MPII, Skeleton
@@ -125,6 +126,11 @@ def load_predictions(path: str | Path, joints: Skeleton) -> Predictions:
     if value.dtype.names is not None:
         return _from_submission(path, value, joints)
     return Predictions(joints, _people_first(path, value, joints, matlab=name == "pred"))
+
+
+def identities(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """File name and person within the image, of every sample."""
+    return tuple(Path(sample.image).name for sample in samples), tuple(sample.person for sample in samples)
 
 
 def match(predictions: Predictions, images: Sequence[str], people: Sequence[int]) -> Predictions:

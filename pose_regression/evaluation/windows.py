@@ -9,12 +9,30 @@ import numpy as np
 from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation import metrics
 from pose_regression.geometry import crop_affine, invert, transform_points
-from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, reorder
+from pose_regression.skeleton import PA16J, Skeleton
 
 ZOOM_RANGE = 1.25
 """Several crops spread evenly (in ratio) between this factor and its inverse on the window's side."""
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """The squares of N images that the network looks at."""
+
+    center: np.ndarray
+    """(N, 2) float64, image pixels."""
+    side: np.ndarray
+    """(N,) float64, image pixels."""
+
+    def affine(self, *, zoom: float = 1.0, flip: bool = False) -> np.ndarray:
+        """(N, 3, 3) float64, image pixels -> crop, of windows `zoom` times as wide, mirrored if `flip`."""
+        return crop_affine(self.center, self.side * zoom, flip=flip)
+
+
+def windows_of_samples(samples: Sequence[Sample]) -> Windows:
+    """The samples' own windows."""
+    return Windows(np.stack([sample.center for sample in samples]), np.array([sample.side for sample in samples]))
 
 
 @dataclass(frozen=True)
@@ -86,13 +104,12 @@ def predict_blocks(
 
 def _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks) -> Estimate:
     """Every block's answers in the samples' own windows, over zooms and mirror images."""
-    center = np.stack([sample.center for sample in samples])
-    side = np.array([sample.side for sample in samples])
+    windows = windows_of_samples(samples)
     images, size = [sample.image for sample in samples], model.input_shape[2]
     views = [(zoom, mirrored) for zoom in window_zooms(crops) for mirrored in ((False, True) if flip else (False,))]
     pixels, probability = [], []
     for zoom, mirrored in views:
-        affine = crop_affine(center, side * zoom, flip=mirrored)
+        affine = windows.affine(zoom=zoom, flip=mirrored)
         batches = evaluation_dataset(images, affine, size=size, batch_size=batch_size)
         output = model.predict(batches, verbose=0, callbacks=list(callbacks))
         pose, visible = output["pose"], output["probability"][..., 0]
@@ -124,37 +141,3 @@ def refined(sample: Sample, pixels: np.ndarray, *, window: float = 1.5, momentum
     low, high = pixels.min(axis=0), pixels.max(axis=0)
     center = momentum * sample.center + (1 - momentum) * (low + high) / 2
     return replace(sample, center=center, side=max(window * float((high - low).max()), 1.0))
-
-
-def score_mpii(samples: Sequence[Sample], pixels: np.ndarray, *, inside_only: bool = False) -> dict[str, float]:
-    """PCKh@0.5 of (N, 16, 2) predictions in the network's order; the arguments and result of `metrics.pckh`.
-
-    Args:
-        samples: N people of MPII.
-        pixels: (N, 16, 2) in image pixels.
-        inside_only: drop joints outside the crop, as the authors do in validation.
-
-    Raises:
-        PoseError: `pixels` has another number of people than `samples`, or of joints than the network.
-    """
-    if len(pixels) != len(samples):
-        raise PoseError(f"Expected predictions of {len(samples)} people. Received: pixels.shape={pixels.shape}")
-    joints = np.stack([sample.joints for sample in samples])
-    present = np.stack([sample.present for sample in samples])
-    if inside_only:
-        affine = crop_affine(np.stack([s.center for s in samples]), np.array([s.side for s in samples]))
-        present &= metrics.inside_crop(transform_points(affine, joints))
-    head_size = np.array([sample.head_size for sample in samples])
-    scored = np.isfinite(head_size) & (head_size > 0)
-    return metrics.pckh(
-        reorder(joints, PA16J, MPII)[scored],
-        reorder(pixels, PA16J, MPII)[scored],
-        head_size[scored],
-        reorder(present[..., None], PA16J, MPII)[scored, :, 0],
-    )
-
-
-def score_lsp(samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, float]:
-    """PCK@0.2 of (N, 16, 2) predictions in the network's order, person-centric; result of `metrics.pck_lsp`."""
-    joints = np.stack([sample.joints for sample in samples])
-    return metrics.pck_lsp(reorder(joints, PA16J, LSP), reorder(pixels, PA16J, LSP))

@@ -1,7 +1,5 @@
 """Crops there and back with models whose answer is known, and scores of hand-made predictions."""
 
-from dataclasses import replace
-
 import keras
 import numpy as np
 import pytest
@@ -10,9 +8,9 @@ from PIL import Image
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict, predict_blocks, refined, score_lsp, score_mpii
+from pose_regression.evaluation.windows import predict, predict_blocks, refined
 from pose_regression.model.network import PoseRegressor
-from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.skeleton import Skeleton
 
 HANDS = Skeleton(("head", "right_hand", "left_hand"))
 POSE = np.array([[0.5, 0.25], [0.25, 0.5], [0.7, 0.6]])
@@ -170,83 +168,3 @@ def test_mistakes_are_refused_in_one_sentence(constant, photo, tmp_path):
     (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:60])
     with pytest.raises(PoseError, match="broken.png .*evaluation does not skip images"):
         predict(constant, [person(photo), person(tmp_path / "broken.png")])
-
-
-# Scores
-
-JOINTS = np.stack([np.arange(16) * 30.0 + 100, np.arange(16) * 20.0 + 50], axis=-1)
-
-
-def annotated(**options) -> Sample:
-    sample = Sample("photo.png", np.array([325.0, 200.0]), 600.0, JOINTS.copy(), np.ones(16, bool), head_size=10.0)
-    return replace(sample, **options)
-
-
-def displaced(name: str, distance: float) -> np.ndarray:
-    pixels = JOINTS.copy()
-    pixels[PA16J.index(name), 0] += distance
-    return pixels
-
-
-def test_mpii_score_of_hand_made_people():
-    # Half a head size is 5 pixels: the right ankle is a miss, the left wrist on the edge is not, pelvis never counts.
-    pixels = displaced("right_ankle", 5.1)
-    pixels[PA16J.index("left_wrist"), 1] -= 5
-    pixels[PA16J.index("pelvis")] += 1000
-    scores = score_mpii([annotated()], pixels[None])
-    assert scores.pop("Ankle") == 50
-    assert scores.pop("Total") == pytest.approx(100 * 13 / 14)
-    assert set(scores.values()) == {100}
-
-    # Neither people without a head box nor joints without annotation count.
-    nowhere = np.full((16, 2), np.nan)
-    absent = JOINTS.copy()
-    absent[PA16J.index("right_ankle")] = np.nan
-    people = [annotated(head_size=float("nan")), annotated(head_size=0.0), annotated(joints=absent)]
-    scores = score_mpii(people, np.stack([nowhere, nowhere, displaced("right_ankle", 99)]))
-    assert scores["Total"] == 100
-
-
-@pytest.mark.parametrize(
-    ("joint", "column"),
-    [
-        ("neck", "Head"), ("head", "Head"), ("left_shoulder", "Shoulder"), ("right_elbow", "Elbow"),
-        ("left_wrist", "Wrist"), ("right_hip", "Hip"), ("left_knee", "Knee"), ("left_ankle", "Ankle"),
-    ],
-)  # fmt: skip
-def test_mpii_score_counts_each_joint_in_its_column(joint, column):
-    scores = score_mpii([annotated()], displaced(joint, 6)[None])
-    assert [name for name, score in scores.items() if score == 50] == [column]
-
-
-def test_joints_outside_the_crop_count_unless_told_otherwise():
-    # The crop spans x from 150 to 500: of the joints at 100 + 30 i, the network's 0, 1 and 14, 15 are outside.
-    sample = annotated(center=np.array([325.0, 200.0]), side=350.0)
-    pixels = displaced("left_ankle", 20)[None]
-    assert score_mpii([sample], pixels)["Ankle"] == 50
-    scores = score_mpii([sample], pixels, inside_only=True)
-    assert np.isnan(scores["Ankle"])  # both are outside
-    assert scores["Total"] == 100
-    assert score_mpii([sample], displaced("left_knee", 20)[None], inside_only=True)["Knee"] == 50
-
-
-def test_predictions_of_other_people_are_not_scored():
-    with pytest.raises(PoseError, match=r"Expected predictions of 2 people. Received: pixels.shape=\(3, 16, 2\)"):
-        score_mpii([annotated()] * 2, np.stack([JOINTS] * 3))
-    with pytest.raises(PoseError):
-        score_lsp([annotated()] * 2, np.stack([JOINTS] * 3))
-    with pytest.raises(PoseError, match="Expected 16 joints"):
-        score_mpii([annotated()], np.zeros((1, 14, 2)))
-
-
-def test_lsp_score_of_a_hand_made_person():
-    joints = JOINTS.copy()
-    joints[PA16J.index("left_shoulder")], joints[PA16J.index("right_hip")] = (100, 100), (160, 180)  # torso 100
-    joints[[PA16J.index("pelvis"), PA16J.index("thorax")]] = np.nan
-    pixels = np.nan_to_num(joints)
-    pixels[PA16J.index("right_knee")] += (0, 20.5)  # a fifth of the torso is 20
-    pixels[PA16J.index("left_elbow")] += (12, -15.9)
-    scores = score_lsp([annotated(joints=joints)], pixels[None])
-    assert scores.pop("Knee") == 50
-    assert scores.pop("PCK") == pytest.approx(100 * 13 / 14)
-    assert set(scores.values()) == {100}
