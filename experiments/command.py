@@ -2,12 +2,16 @@
 
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 
 from pose_regression.errors import PoseError
 
 
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit: its return value (None is 0), 2 for a `PoseError`, 130 for Ctrl-C."""
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(AttributeError):  # whoever replaced it may have no encoding
+            stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of any bytes, shown
     try:
         sys.exit(main() or 0)
     except PoseError as error:

@@ -26,7 +26,6 @@ import numpy as np
 from PIL import Image
 
 from experiments.command import run
-from experiments.predict import Found, write_json
 from experiments.web import (
     PER_MINUTE,
     WAITING,
@@ -40,6 +39,7 @@ from experiments.web import (
     upload_limit,
 )
 from pose_regression.errors import PoseError
+from pose_regression.inference.coco_files import Found, write_json
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
     from pose_regression.inference.pose import Pose
@@ -118,9 +118,9 @@ def find(predictor: "PosePredictor", name: str, content: bytes, box: Any = None)
     with as_file(content, name) as path:
         pose, seen = predictor.inspect(path, box)
         photograph = load_upright(path)
-        found = Found()
+        found = Found(pose.skeleton)
         found.add(name, photograph, [pose])
-        write_json(path.with_name("poses.json"), found, pose.skeleton)
+        write_json(path.with_name("poses.json"), found)
         coco = path.with_name("poses.json").read_bytes()
 
     height, width = photograph.shape[:2]

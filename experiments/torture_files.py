@@ -41,13 +41,13 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from experiments.command import run
-from experiments.predict import read_boxes
 from pose_regression.data import coco, corrections, lsp, mpii, synthetic
 from pose_regression.data.augment import PAPER, plan_epoch
 from pose_regression.data.pipeline import find_broken, prepare_crops, training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.inference.boxes import read_boxes
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor, answers, block_b, regression_stage
@@ -534,8 +534,9 @@ def coco_detections(folder: Path) -> Subject:
     path.write_bytes(contents[0])
 
     def check(path: Path) -> str:
-        boxes = read_boxes(path, [Path("1.jpg"), Path("2.jpg")], min_score=0.5)
-        right = all(len(box) == 4 and all(type(x) is float for x in box) for people in boxes.values() for box in people)
+        boxes = read_boxes(path, min_score=0.5)
+        every = [box for people in boxes.people.values() for box in people.boxes]
+        right = all(len(box) == 4 and all(type(x) is float for x in box) for box in every)
         return READ if right else f"boxes {boxes}"
 
     return Subject([(path, content) for content in contents], _by(check))

@@ -29,8 +29,11 @@ from pose_regression.data.sample import Sample
 from pose_regression.data.synthetic import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.inference import bulk
+from pose_regression.inference.coco_files import Found, Picture, write_csv, write_json
 from pose_regression.inference.export import export_model
 from pose_regression.inference.loaders import load_runtime
+from pose_regression.inference.pose import Pose
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J
@@ -202,17 +205,15 @@ def test_overlay(place, suffix):
     assert path.read_bytes() == before
 
 
-@pytest.mark.parametrize("write", [predict.write_json, predict.write_csv])
+@pytest.mark.parametrize("write", [write_json, write_csv])
 def test_tables_of_predict(place, write):
-    path, found = place.folder / "poses", predict.Found(pictures=[("a" * 200, 5, 5)] * 100)
-    write(path, predict.Found(pictures=[("old", 5, 5)]), MPII)
+    path, found = place.folder / "poses", Found(MPII, pictures=[Picture("a" * 200, 5, 5)] * 100)
+    write(path, Found(MPII, pictures=[Picture("old", 5, 5)]))
     before = path.read_text()
-    from pose_regression.inference.pose import Pose
-
     zeros = np.zeros((16, 2), np.float32)
     found.people = [(i, Pose(MPII, zeros, zeros[:, 0], zeros[:2].ravel())) for i in range(100)]
     with place.full(), pytest.raises(PoseError, match=f"{path}{REASON}"):
-        write(path, found, MPII)
+        write(path, found)
     place.check_clean(path.name)
     assert path.read_text() == before
 
@@ -232,7 +233,8 @@ def test_video(place):
         return ([] for _ in frames)
 
     def write():
-        predict.predict_video(stream, source, overlay, None, found=predict.Found(), progress=predict.Progress(1))
+        output = bulk.Output(place.folder, Found(PA16J))
+        bulk.predict_video(stream, source, overlay, None, {}, output=output, progress=predict.Progress(1))
 
     with place.full(), pytest.raises(PoseError, match=f"{overlay} could not be written: it is not whole"):
         write()

@@ -6,6 +6,7 @@ import sys
 
 import pytest
 
+from pose_regression import files
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 
@@ -105,3 +106,65 @@ def test_a_folder_in_the_place_of_the_file_is_one_sentence(tmp_path):
 def test_a_block_that_writes_nothing_is_an_error(tmp_path):
     with pytest.raises(PoseError, match="could not be written: No such file"), atomic_path(tmp_path / "x"):
         pass
+
+
+@pytest.mark.parametrize("name", ["x" * 251 + ".csv", "x." + "y" * 240, "\u00e9" * 120 + ".h5", "a" * 130 + ".json"])
+def test_a_name_as_long_as_the_file_system_takes_can_be_written(tmp_path, name):
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("whole", "utf-8")
+        assert len(os.fsencode(temporary.name)) <= max(len(os.fsencode(name)), 143)
+        assert temporary.suffix == (tmp_path / name).suffix or len(temporary.suffix) < 20
+    assert os.listdir(tmp_path) == [name]
+
+
+def test_names_of_any_bytes_can_be_written(tmp_path):
+    name = os.fsdecode(b"caf\xe9 \xff.csv")
+    with atomic_path(tmp_path / name) as temporary:
+        temporary.write_text("whole", "utf-8")
+    assert os.listdir(os.fsencode(tmp_path)) == [b"caf\xe9 \xff.csv"]
+
+
+@pytest.mark.parametrize("code", [errno.EINVAL, errno.ENOSYS, errno.ENOTSUP, errno.EBADF, errno.EACCES])
+def test_an_fsync_that_the_system_does_not_offer_is_done_without_and_said_once(tmp_path, monkeypatch, caplog, code):
+    def fsync(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    files._warn_of_fsync.cache_clear()
+    for content in ("one", "two"):
+        with atomic_path(tmp_path / "a.csv") as temporary:
+            temporary.write_text(content, "utf-8")
+    assert (tmp_path / "a.csv").read_text("utf-8") == "two" and os.listdir(tmp_path) == ["a.csv"]
+    assert [record.message.startswith("This file system has no fsync") for record in caplog.records] == [True]
+
+
+@pytest.mark.parametrize("code", [errno.EIO, errno.ENOSPC])
+def test_an_fsync_that_fails_is_an_error(tmp_path, monkeypatch, code):
+    def fsync(descriptor):
+        raise OSError(code, os.strerror(code))
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    with pytest.raises(PoseError, match="could not be written"), atomic_path(tmp_path / "a.csv") as temporary:
+        temporary.write_text("x", "utf-8")
+    assert os.listdir(tmp_path) == []
+
+
+def test_windows_has_no_descriptor_of_a_folder_and_flushes_only_what_may_be_written(tmp_path, monkeypatch):
+    opened, flags_of = os.open, {}
+
+    def open_(path, flags, *arguments):
+        if os.path.isdir(path):
+            raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
+        descriptor = opened(path, flags, *arguments)
+        flags_of[descriptor] = flags
+        return descriptor
+
+    def fsync(descriptor):
+        if flags_of[descriptor] & os.O_ACCMODE == os.O_RDONLY:
+            pytest.fail("a descriptor that may not write")
+
+    monkeypatch.setattr(os, "open", open_)
+    monkeypatch.setattr(os, "fsync", fsync)
+    with atomic_path(tmp_path / "a.csv") as temporary:
+        temporary.write_text("whole", "utf-8")
+    assert flags_of and (tmp_path / "a.csv").read_text("utf-8") == "whole"

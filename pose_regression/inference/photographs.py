@@ -25,13 +25,24 @@ from pose_regression.data.pipeline import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 
-__all__ = ["MAX_PIXELS", "ImageLike", "Photograph", "load_upright", "name_of", "open_photograph"]
+__all__ = ["MAX_PIXELS", "ImageLike", "Photograph", "load_upright", "name_of", "open_photograph", "upright_size"]
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
 """A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16,
 or float in [0, 1]."""
 
 _EXIF_ORIENTATION = 0x0112
+
+
+def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """Width and height of a picture file as it is meant to be seen, from its header.
+
+    Raises:
+        PoseError: the header can't be read.
+    """
+    with _opened(path, name_of(path, 0)) as picture:
+        width, height = np.abs(_orientation(picture)) @ picture.size
+    return int(width), int(height)
 
 
 @dataclass(frozen=True, eq=False)

@@ -1,0 +1,185 @@
+"""People's boxes from files of person detectors and annotations in COCO's format, and which picture each belongs to.
+
+What is left out is counted by its reason, and costs nothing but itself: boxes of other categories than people, below
+the score, of crowds, and those that are no box.
+"""
+
+import math
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pose_regression.data.identity import matched
+from pose_regression.errors import PoseError
+from pose_regression.files import read_json
+
+__all__ = ["Boxes", "People", "read_boxes"]
+
+PERSON = 1
+"""COCO's category, which lists of detections without `categories` mean."""
+PEOPLE = ("person", "people", "persons", "human", "pedestrian")
+"""Names of the category in files that have several."""
+
+CATEGORY, SCORE, CROWD, UNUSABLE, NAMELESS, OUTSIDE = (
+    "of other categories", "below the score", "of crowds", "without a usable bbox", "without image_id and file_name",
+    "outside their picture",
+)  # fmt: skip
+"""Why a box is left out."""
+
+_FARTHEST = 1e6
+
+
+@dataclass
+class People:
+    """Those of one picture."""
+
+    boxes: list[list[float]] = field(default_factory=list)
+    """x0, y0, x1, y1 in pixels of the upright picture."""
+    id: int | str | None = None
+    """What the file calls the picture, where it does."""
+
+
+@dataclass
+class Boxes:
+    """What a file of boxes says."""
+
+    path: Path
+    people: dict[str, People]
+    """By the picture's name, or its id as text; a video's frame is NAME#NUMBER."""
+    category: tuple[int | str, str] = (PERSON, "person")
+    """Id and name of the person's category."""
+    skipped: Counter[str] = field(default_factory=Counter)
+    """Boxes left out, by reason."""
+    unnamed: int = 0
+    """Pictures asked for that the file does not name."""
+
+    def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
+        """The people of each picture; None for those that the file does not name.
+
+        Raises:
+            PoseError: a name that is ambiguous.
+        """
+        names = matched(pictures, self.people, where=str(self.path))
+        self.unnamed += len(pictures) - len(names)
+        return [self.people[names[i]] if i in names else None for i in range(len(pictures))]
+
+    def of_frames(self, videos: Sequence[Path]) -> list[dict[int, People]]:
+        """The people of each video's frames, by the frames' numbers from 0."""
+        by_video: dict[str, dict[int, People]] = {}
+        for name, people in self.people.items():
+            video, _, number = name.rpartition("#")
+            if video and number.isdecimal():
+                by_video.setdefault(video, {})[int(number)] = people
+        names = matched(videos, by_video, where=str(self.path))
+        return [by_video[names[i]] if i in names else {} for i in range(len(videos))]
+
+    def inside(self, boxes: Iterable[list[float]], width: int, height: int) -> list[list[float]]:
+        """The boxes of which something lies in a picture of that many pixels; the others are counted."""
+        boxes = list(boxes)
+        kept = [b for b in boxes if b[2] > 0 and b[3] > 0 and b[0] < width and b[1] < height]
+        self.skipped[OUTSIDE] += len(boxes) - len(kept)
+        return kept
+
+
+def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = None) -> Boxes:
+    """Read a list of detections, or an object with `images`, `annotations` and `categories`.
+
+    Args:
+        path: the JSON file. An entry has "image_id" or "file_name", "bbox" [x, y, width, height], and perhaps
+            "category_id", "score" and "iscrowd".
+        min_score: detections below this are left out.
+        category: the people's category, by its name, or its id as text; None finds it in `categories`: the one called
+            person, or the only one. Without `categories` it is COCO's, 1.
+
+    Raises:
+        PoseError: no such file, no detections in COCO's format, or the people's category cannot be told.
+    """
+    content = read_json(path)
+    images: dict[str, tuple[str, Any]] = {}
+    person, title = None, "person"
+    if isinstance(content, dict):
+        for image in _objects(content.get("images")):
+            if isinstance(image.get("file_name"), str):
+                images[_key(image.get("id"))] = image["file_name"], image.get("id")
+        person, title = _category(_objects(content.get("categories")), category, path)
+        content = content.get("annotations")
+    elif category is not None:
+        person = category
+    if not isinstance(content, list):
+        raise PoseError(f"{path} holds no COCO detections; expected a list, or an object with a list 'annotations'.")
+    person = _key(PERSON if person is None else person)
+    people = {name: People(id=number) for name, number in images.values()}
+    skipped: Counter[str] = Counter()
+    for entry in content:
+        name, box = _read(entry, images, person, min_score)
+        if name:
+            number = entry.get("image_id")
+            of_picture = people.setdefault(name, People(id=number if _key(number) else None))
+        if isinstance(box, str):
+            skipped[box] += 1
+        else:
+            of_picture.boxes.append(box)
+    number = int(person) if person.isdecimal() else person
+    return Boxes(path, people, (number, title), skipped)
+
+
+def _read(entry: Any, images: Mapping[str, tuple[str, Any]], person: str, min_score: float) -> tuple[str, Any]:
+    """An entry's picture, empty if it has none; and its box x0, y0, x1, y1, or why it is left out."""
+    if not isinstance(entry, dict):
+        return "", UNUSABLE
+    number = _key(entry.get("image_id"))
+    name = _key(entry.get("file_name")) or (images[number][0] if number in images else number)
+    if not name:
+        return "", NAMELESS
+    if "category_id" in entry and _key(entry["category_id"]) != person:
+        return name, CATEGORY
+    if entry.get("iscrowd"):
+        return name, CROWD
+    bbox, score = entry.get("bbox"), entry.get("score", 1.0)
+    if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)) and _is_number(score)):
+        return name, UNUSABLE
+    if score < min_score:
+        return name, SCORE
+    x, y, width, height = map(float, bbox)
+    box = [x, y, x + width, y + height]
+    if width < 1 or height < 1 or max(map(abs, box)) > _FARTHEST:
+        return name, UNUSABLE
+    return name, box
+
+
+def _category(categories: Iterable[dict], wanted: str | None, path: Path) -> tuple[Any, str]:
+    """Id and name of the people's category; None if the file has no categories and nothing is wanted."""
+    names = {entry.get("id"): str(entry.get("name", "")) for entry in categories if _key(entry.get("id"))}
+    if wanted is not None:
+        for number, name in names.items():
+            if wanted.casefold() == name.casefold() or wanted == _key(number):
+                return number, name
+        if names:
+            raise PoseError(f"{path} has no category {wanted!r}; expected one of {', '.join(names.values())}.")
+        return wanted, wanted
+    if len(names) == 1:
+        return next(iter(names.items()))
+    for number, name in names.items():
+        if name.casefold() in PEOPLE:
+            return number, name
+    if names:
+        raise PoseError(f"{path}: which category are people? Choose with --category: {', '.join(names.values())}.")
+    return None, "person"
+
+
+def _objects(entries: Any) -> Iterator[dict]:
+    return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())
+
+
+def _key(value: Any) -> str:
+    """An id or name as text, nothing for what is neither."""
+    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _is_number(value: Any) -> bool:
+    try:
+        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(float(value))
+    except OverflowError:
+        return False
