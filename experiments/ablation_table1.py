@@ -133,7 +133,8 @@ def main() -> None:
     options = parse()
     if options.hosts:
         raise PoseError("--hosts is for the training commands; here, give each machine a --seed and --seeds 1.")
-    from pose_regression.data.pipeline import prepare_crops, without_broken
+    from pose_regression.data.cache import prepare_crops
+    from pose_regression.data.images import without_broken
     from pose_regression.training.checkpoint import run_directory
 
     recipe = recipe_of(options)

@@ -32,7 +32,8 @@ from PIL import Image
 from experiments.command import run
 from experiments.measuring import write_json
 from pose_regression.data.augment import plan_epoch
-from pose_regression.data.pipeline import prepare_crops, training_dataset
+from pose_regression.data.cache import prepare_crops
+from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.skeleton import PA16J

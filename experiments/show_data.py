@@ -18,6 +18,7 @@ import numpy as np
 from experiments.command import run
 from pose_regression import visualize
 from pose_regression.data import augment, lsp, pipeline
+from pose_regression.data.crop import to_uint8
 from pose_regression.evaluation.benchmarks import BENCHMARKS
 from pose_regression.skeleton import LSP, PA16J, reorder
 
@@ -52,7 +53,7 @@ def main() -> None:
     for i, (image, targets) in enumerate(pipeline.training_dataset(plan, size=arguments.size, batch_size=1)):
         pose, probability = targets["pose"].numpy()[0], targets["probability"].numpy()[0]
         present = pose[:, 2] == 1
-        pixels = np.rint((image.numpy()[0] + 1) * 127.5).astype(np.uint8)
+        pixels = to_uint8(image.numpy()[0])
         joints = np.where(present[:, None], pose[:, :2] * arguments.size, np.nan)
         pictures.append(visualize.draw_pose(pixels, reorder(joints, PA16J, skeleton), skeleton))
         sample = samples[chosen[plan.index[i]]]

@@ -43,7 +43,9 @@ from scipy.io import loadmat, savemat
 from experiments.command import run
 from pose_regression.data import coco, corrections, lsp, mpii, synthetic
 from pose_regression.data.augment import PAPER, plan_epoch
-from pose_regression.data.pipeline import find_broken, prepare_crops, training_dataset
+from pose_regression.data.cache import prepare_crops
+from pose_regression.data.images import find_broken
+from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions

@@ -58,7 +58,7 @@ def main() -> None:
     options.output = options.output or Path("runs/custom")
 
     from pose_regression.data import coco
-    from pose_regression.data.pipeline import without_broken
+    from pose_regression.data.images import without_broken
     from pose_regression.evaluation.windows import predict
     from pose_regression.model.weights import load_model
 

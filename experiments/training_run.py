@@ -151,7 +151,8 @@ def run_training(
         The run directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json`. The
         processes of all hosts but the first end here.
     """
-    from pose_regression.data.pipeline import prepare_crops, without_broken
+    from pose_regression.data.cache import prepare_crops
+    from pose_regression.data.images import without_broken
     from pose_regression.training import hosts
     from pose_regression.training.checkpoint import run_directory
 

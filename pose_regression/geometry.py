@@ -10,6 +10,20 @@ BOX_MARGIN = 1.25
 """Side of the crop in longer sides of a person's box: MPII's training crop is 1.25 heights of the person wide."""
 
 
+def window_of_box(boxes: np.ndarray, *, margin: float = BOX_MARGIN) -> tuple[np.ndarray, np.ndarray]:
+    """The square window about a person's box.
+
+    Args:
+        boxes: (..., 4) x0 y0 x1 y1 in image pixels.
+        margin: side of the window in longer sides of the box.
+
+    Returns:
+        Centre (..., 2) and side (...) in image pixels.
+    """
+    low, high = boxes[..., :2], boxes[..., 2:]
+    return (low + high) / 2, margin * (high - low).max(axis=-1)
+
+
 def crop_affine(
     center: np.ndarray, side: np.ndarray | float, *, rotation: np.ndarray | float = 0.0, flip: np.ndarray | bool = False
 ) -> np.ndarray:

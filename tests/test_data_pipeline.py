@@ -1,5 +1,6 @@
 """Pixels: a crop agrees with its points, decoding is robust, batches are deterministic and resume exactly."""
 
+import dataclasses
 import io
 import logging
 from pathlib import Path
@@ -9,7 +10,8 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pose_regression.data import pipeline
+from pose_regression.data import cache, images, pipeline
+from pose_regression.data import crop as cropping
 from pose_regression.data.augment import NONE, PAPER, plan_epoch
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -21,7 +23,7 @@ SIZE = 64
 
 # One trace for all tests, as in a SavedModel.
 _crop = tf.function(
-    lambda encoded, affine: pipeline.crop(encoded, affine, SIZE),
+    lambda encoded, affine: cropping.crop(encoded, affine, SIZE),
     input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([3, 3], tf.float32)],
 )
 
@@ -142,7 +144,7 @@ def test_orientation_tag_is_ignored():
 
 
 def test_normalize_maps_black_and_white_to_minus_one_and_one():
-    np.testing.assert_allclose(pipeline.normalize(tf.constant([0.0, 127.5, 255.0])), [-1, 0, 1], atol=1e-7)
+    np.testing.assert_allclose(cropping.normalize(tf.constant([0.0, 127.5, 255.0])), [-1, 0, 1], atol=1e-7)
 
 
 @pytest.fixture(scope="module")
@@ -245,7 +247,7 @@ def broken(tmp_path, samples) -> dict[str, str]:
 
 def test_broken_images_are_found_with_their_reason(samples, broken):
     sound = [sample.image for sample in samples]
-    found = pipeline.find_broken([*sound, *broken, *sound])
+    found = images.find_broken([*sound, *broken, *sound])
     assert list(found) == list(broken)
     for path, said in broken.items():
         assert said in found[path]
@@ -260,16 +262,23 @@ def test_one_broken_image_in_a_hundred_is_named_and_dropped(samples, broken, tmp
     path = next(iter(broken))
     bad = Sample(path, np.zeros(2), 1.0, np.zeros((3, 2)), np.ones(3, bool))
     with caplog.at_level(logging.WARNING):
-        assert pipeline.without_broken([bad, *many, bad]) == many
+        assert images.without_broken([bad, *many, bad]) == many
     assert f"{path} cannot be read" in caplog.text and "1 of 100 images" in caplog.text
     with pytest.raises(PoseError, match="1 of 99 images are broken, more than 1 %; the first: .*missing.jpg cannot"):
-        pipeline.without_broken([bad, *many[1:]])
+        images.without_broken([bad, *many[1:]])
 
 
-def test_evaluation_stops_at_a_broken_image_and_names_it(samples, broken):
-    paths = [sample.image for sample in samples] + [p for p in broken if "half.jpg" in p]
+def test_images_are_checked_once_and_the_first_broken_one_is_named(samples, broken):
+    half = next(path for path in broken if "half.jpg" in path)
     with pytest.raises(PoseError, match="half.jpg is truncated or damaged; evaluation does not skip images"):
-        pipeline.evaluation_dataset(paths, np.stack([np.eye(3)] * len(paths)), size=SIZE, batch_size=4)
+        images.check_images([*samples, dataclasses.replace(samples[0], image=half)])
+    images.check_images(samples)
+
+
+@pytest.mark.parametrize(("value", "grey"), [(-1, 0), (1, 255), (0, 128), (-1 + 1.4 / 127.5, 1), (1.5, 255), (-2, 0)])
+def test_network_values_become_the_nearest_grey_level(value, grey):
+    shown = cropping.to_uint8(np.array([value], np.float32))
+    assert shown == grey and shown.dtype == np.uint8
 
 
 def large_photographs(folder, count: int) -> list[Sample]:
@@ -288,7 +297,7 @@ def large_photographs(folder, count: int) -> list[Sample]:
 
 def test_prepared_crops_give_the_same_batches(tmp_path):
     samples = large_photographs(tmp_path, 16)
-    prepared = pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
+    prepared = cache.prepare_crops(samples, tmp_path / "cache", size=200)
     plans = [plan_epoch(which, SKELETON, seed=2, epoch=0, augmentation=PAPER) for which in (samples, prepared)]
     np.testing.assert_allclose(plans[0].pose, plans[1].pose, atol=1e-6)
     np.testing.assert_array_equal(plans[0].probability, plans[1].probability)
@@ -302,32 +311,32 @@ def test_prepared_crops_give_the_same_batches(tmp_path):
 
 def test_prepared_crops_are_kept_until_their_source_changes(tmp_path):
     samples = large_photographs(tmp_path, 3)
-    first = pipeline.prepare_crops(samples + samples, tmp_path / "cache", size=200)
+    first = cache.prepare_crops(samples + samples, tmp_path / "cache", size=200)
     times = {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     assert len(times) == 3
-    again = pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
+    again = cache.prepare_crops(samples, tmp_path / "cache", size=200)
     assert [s.image for s in again] == [s.image for s in first[:3]]
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "cache").iterdir()}
     source = samples[0].image
     content = bytearray(open(source, "rb").read())
     content[-40] ^= 1  # the size stays
     open(source, "wb").write(content)
-    changed = pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
+    changed = cache.prepare_crops(samples, tmp_path / "cache", size=200)
     assert changed[0].image != first[0].image and changed[1].image == first[1].image
-    other_size = pipeline.prepare_crops(samples, tmp_path / "cache", size=100)
+    other_size = cache.prepare_crops(samples, tmp_path / "cache", size=100)
     assert all(a.image != b.image for a, b in zip(other_size, changed, strict=True) if a.side != b.side)
 
 
 def test_a_damaged_prepared_crop_is_prepared_again(tmp_path, caplog):
     samples = large_photographs(tmp_path, 2)
-    sound, path = (Path(sample.image) for sample in pipeline.prepare_crops(samples, tmp_path / "cache", size=200))
+    sound, path = (Path(sample.image) for sample in cache.prepare_crops(samples, tmp_path / "cache", size=200))
     content, written = path.read_bytes(), sound.stat().st_mtime_ns
     flipped = bytearray(content)
     flipped[len(content) // 2] ^= 1  # among the coefficients: a decoder reads on
     for damaged in (bytes(flipped), content[:-1], content[:-32], b""):
         path.write_bytes(damaged)
         caplog.clear()
-        pipeline.prepare_crops(samples, tmp_path / "cache", size=200)
+        cache.prepare_crops(samples, tmp_path / "cache", size=200)
         assert path.read_bytes() == content
         assert f"{path} is damaged and is prepared again." in caplog.text
     assert sound.stat().st_mtime_ns == written
@@ -338,4 +347,4 @@ def test_preparing_a_broken_image_names_it(samples, broken, tmp_path):
         path = next(p for p in broken if p.endswith(name))
         sample = Sample(path, np.array([30.0, 30.0]), 60.0, np.zeros((3, 2)), np.ones(3, bool))
         with pytest.raises(PoseError, match=name):
-            pipeline.prepare_crops([sample], tmp_path / "cache")
+            cache.prepare_crops([sample], tmp_path / "cache")

@@ -24,7 +24,8 @@ from experiments import predict
 from experiments.command import run
 from experiments.curves import plot_history
 from pose_regression.data import mpii, synthetic
-from pose_regression.data.pipeline import find_broken, prepare_crops
+from pose_regression.data.cache import prepare_crops
+from pose_regression.data.images import find_broken
 from pose_regression.data.sample import Sample
 from pose_regression.data.synthetic import rendered_crops
 from pose_regression.errors import PoseError

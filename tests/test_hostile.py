@@ -25,7 +25,7 @@ from experiments.command import run
 from experiments.report import read_run
 from experiments.training_run import keep_options
 from pose_regression.container import BLOCK, sealed
-from pose_regression.data import mpii, pipeline, synthetic
+from pose_regression.data import images, mpii, synthetic
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import load_predictions
 from pose_regression.inference.loaders import load_runtime
@@ -78,14 +78,14 @@ def test_a_header_of_2500_million_pixels_is_refused_by_predictor_and_training(pr
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     with pytest.raises(PoseError, match=f"bomb.{kind} (has|announces) "):
         predictor.predict(path)
-    said = pipeline.find_broken([path])[str(path)]
+    said = images.find_broken([path])[str(path)]
     assert said.startswith("has 50000 x 50000 pixels" if kind == "png" else "is neither a JPEG nor a PNG")
     assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 100 << 10
 
 
 READ_ALL = """
 import resource, sys
-from pose_regression.data.pipeline import find_broken
+from pose_regression.data.images import find_broken
 from pose_regression.errors import PoseError
 from pose_regression.inference.photographs import load_upright
 good, *bombs = sys.argv[1:]

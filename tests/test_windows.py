@@ -8,7 +8,14 @@ from PIL import Image
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict, predict_blocks, refined
+from pose_regression.evaluation.windows import (
+    crops_of,
+    predict,
+    predict_blocks,
+    refined,
+    windows_of_boxes,
+    windows_of_samples,
+)
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import Skeleton
 
@@ -113,8 +120,8 @@ def test_what_the_model_sees_is_found_where_it_is(options, tmp_path):
 
 def test_refinement_moves_the_window_to_the_pose(constant, photo):
     # Pose (50, 35), (45, 40), (54, 42): its box is 9 x 7 about (49.5, 38.5).
-    moved = refined(person(photo), np.array([[50.0, 35], [45, 40], [54, 42]]))
-    np.testing.assert_allclose(moved.center, [0.8 * 50 + 0.2 * 49.5, 0.8 * 40 + 0.2 * 38.5])
+    moved = refined(windows_of_samples([person(photo)]), np.array([[[50.0, 35], [45, 40], [54, 42]]]))
+    np.testing.assert_allclose(moved.center, [[0.8 * 50 + 0.2 * 49.5, 0.8 * 40 + 0.2 * 38.5]])
     assert moved.side == 1.5 * 9
     found = predict(constant, [person(photo)], refine=1, skeleton=HANDS)
     np.testing.assert_allclose(found.pixels[0], [49.9, 39.7] + (POSE - 0.5) * 13.5, atol=1e-4)
@@ -125,7 +132,7 @@ def test_refinement_moves_the_window_to_the_pose(constant, photo):
 
 
 def test_refinement_on_a_single_point_keeps_a_window(photo):
-    assert refined(person(photo), np.full((3, 2), 30.0)).side == 1
+    assert refined(windows_of_samples([person(photo)]), np.full((1, 3, 2), 30.0)).side == 1
 
 
 def test_last_of_several_blocks_counts(photo):
@@ -154,6 +161,21 @@ def test_every_output_mode_of_the_network_serves(photo):
         found = predict(model.with_outputs(outputs), [person(photo)], skeleton=HANDS)
         np.testing.assert_allclose(found.pixels, expected.pixels, atol=1e-4)
         np.testing.assert_allclose(found.probability, expected.probability, atol=1e-5)
+
+
+def test_window_about_a_box_is_a_quarter_wider_than_its_longer_side():
+    windows = windows_of_boxes(np.array([[10, 20, 50, 100], [0, 0, 8, 4]]))
+    np.testing.assert_allclose(windows.center, [[30, 60], [4, 2]])
+    np.testing.assert_allclose(windows.side, [100, 10])
+    np.testing.assert_allclose(windows.affine(zoom=2.0)[0] @ [30, 60, 1], [0.5, 0.5, 1])
+    np.testing.assert_allclose(windows_of_boxes(np.array([[0, 0, 8, 4]]), margin=1.0).side, [8])
+
+
+def test_crops_shown_are_those_of_the_network_and_a_broken_one_is_named(photo, tmp_path):
+    assert (crops_of([person(photo)] * 2, size=16) == 128).all() and crops_of([person(photo)], size=8).shape[1] == 8
+    (tmp_path / "broken.png").write_bytes(photo.read_bytes()[:60])
+    with pytest.raises(PoseError, match="broken.png .*evaluation does not skip images"):
+        crops_of([person(photo), person(tmp_path / "broken.png")], size=16)
 
 
 def test_mistakes_are_refused_in_one_sentence(constant, photo, tmp_path):

@@ -31,7 +31,7 @@ from PIL import Image
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
-from pose_regression.geometry import BOX_MARGIN
+from pose_regression.geometry import window_of_box
 from pose_regression.skeleton import Skeleton
 
 __all__ = ["Annotated", "load", "skeleton_of"]
@@ -79,7 +79,7 @@ def load(annotations: str | Path, images: str | Path) -> Annotated:
 
     Raises:
         PoseError: a missing, damaged or contradictory file, naming the entry; a picture that is missing, or has
-            another size than the file says; or nobody left. Damaged pictures are `pipeline.find_broken`'s business.
+            another size than the file says; or nobody left. Damaged pictures are `images.find_broken`'s business.
     """
     path, images = Path(annotations), Path(images)
     content = _read(path)
@@ -113,8 +113,8 @@ def load(annotations: str | Path, images: str | Path) -> Annotated:
         for person, (where, box, joints) in enumerate(people):
             if size and ((box[2:] <= 0).any() or (box[:2] >= size).any()):
                 raise PoseError(f"{where}: its bbox lies outside its picture of {size[0]} x {size[1]} pixels.")
-            center, side = (box[:2] + box[2:]) / 2, BOX_MARGIN * float((box[2:] - box[:2]).max())
-            samples.append(Sample(file, center, side, joints, supervised, image_index=index, person=person))
+            center, side = window_of_box(box)
+            samples.append(Sample(file, center, float(side), joints, supervised, image_index=index, person=person))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise PoseError(f"{path} has nobody to train on. Received: {reasons}")

@@ -24,6 +24,7 @@ from pose_regression import skeleton
 from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.geometry import window_of_box
 
 __all__ = ["load", "load_extended", "person_box"]
 
@@ -130,8 +131,19 @@ def _samples(images: list[Path], joints: np.ndarray, *, first_index: int, crop: 
         box = np.array([0.0, 0.0, *size]) if crop == "image" and size else person_box(person, size)
         if not np.isfinite(box).all():
             box = np.zeros(4)  # Neither joints nor a readable image: the pipeline will name the image and skip it.
-        center, side = (box[:2] + box[2:]) / 2, max(float((box[2:] - box[:2]).max()), SMALLEST_BOX)
-        samples.append(Sample(str(image), center, side, person, _SUPERVISED, image_index=first_index + i, person=0))
+        center, length = window_of_box(box, margin=1.0)
+        side = max(float(length), SMALLEST_BOX)
+        samples.append(
+            Sample(
+                str(image),
+                center,
+                max(float(side), SMALLEST_BOX),
+                person,
+                _SUPERVISED,
+                image_index=first_index + i,
+                person=0,
+            )
+        )
     return samples
 
 

@@ -19,6 +19,7 @@ from PIL import Image, ImageDraw, ImageFilter
 from scipy.ndimage import uniform_filter
 
 from pose_regression.container import hdf5
+from pose_regression.data.crop import crop_pixels, normalize
 from pose_regression.data.figure import (
     SKIN,
     Cloth,
@@ -31,7 +32,6 @@ from pose_regression.data.figure import (
     rotation,
     solid,
 )
-from pose_regression.data.pipeline import crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 from pose_regression.geometry import crop_affine

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from pose_regression.data.images import check_images
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
@@ -87,6 +88,7 @@ def predicted(benchmark: Benchmark, samples: Sequence[Sample], weights: str | Pa
         PoseError: no readable weights, of a network that lacks joints of the benchmark, or an unreadable image.
     """
     benchmark.require_images(samples)
+    check_images(samples)
     path = weights_path(str(weights))
     model, skeleton = load_network(path, benchmark.skeleton)
     estimate = predict_blocks(

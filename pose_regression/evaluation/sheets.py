@@ -4,10 +4,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import windows_of_samples
+from pose_regression.evaluation.windows import crops_of, windows_of_samples
 from pose_regression.geometry import to_crop_pixels, transform_points
 from pose_regression.skeleton import PA16J, Skeleton, reorder
 from pose_regression.visualize import contact_sheet, draw_pose
@@ -60,14 +59,11 @@ def draw_people(
     if not len(samples):
         raise PoseError("There is nobody to draw.")
     affine = windows_of_samples(samples).affine()
-    crops = np.concatenate(
-        list(evaluation_dataset([s.image for s in samples], affine, size=TILE, batch_size=32).as_numpy_iterator())
-    )
     to_tile = to_crop_pixels(affine, TILE)
     predicted = transform_points(to_tile, pixels)
     truth = transform_points(to_tile, reorder(np.stack([s.joints for s in samples]), PA16J, joints))
     pictures = [
-        draw_pose(np.rint((crop + 1) * 127.5).astype(np.uint8), pose, joints, truth=true)
-        for crop, pose, true in zip(crops, predicted, truth, strict=True)
+        draw_pose(crop, pose, joints, truth=true)
+        for crop, pose, true in zip(crops_of(samples, size=TILE), predicted, truth, strict=True)
     ]
     return contact_sheet(pictures, captions=captions, columns=columns)

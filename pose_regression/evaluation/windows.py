@@ -1,15 +1,22 @@
-"""From annotated people to joints in image pixels: single crop, mirrored crop, several crops, refined boxes."""
+"""The one way from a person to pixels and back: windows -> crops -> the network's answers -> pixels of the image.
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+Evaluation, validation in training and `PosePredictor` all go this way: single crop, mirrored crop, several zooms,
+windows refined by the answer.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import keras
 import numpy as np
+import tensorflow as tf
 
+from pose_regression.data.crop import to_uint8
+from pose_regression.data.images import check_images
 from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.geometry import crop_affine, invert, transform_points
+from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points, window_of_box
 from pose_regression.skeleton import PA16J, Skeleton
 
 ZOOM_RANGE = 1.25
@@ -18,7 +25,7 @@ ZOOM_RANGE = 1.25
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """The squares of N images that the network looks at."""
+    """The squares that the network looks at, one for each of N people."""
 
     center: np.ndarray
     """(N, 2) float64, image pixels."""
@@ -30,19 +37,77 @@ class Windows:
         return crop_affine(self.center, self.side * zoom, flip=flip)
 
 
+@dataclass(frozen=True, eq=False)
+class Estimate:
+    """Predicted joints of N people, in the order of the skeleton that the network was trained with."""
+
+    pixels: np.ndarray
+    """(N, J, 2), or (N, K, J, 2) of every block; pixels of the original image."""
+    probability: np.ndarray
+    """(N, J), or (N, K, J), in [0, 1], that the joint is inside the crop."""
+
+
 def windows_of_samples(samples: Sequence[Sample]) -> Windows:
     """The samples' own windows."""
     return Windows(np.stack([sample.center for sample in samples]), np.array([sample.side for sample in samples]))
 
 
-@dataclass(frozen=True)
-class Estimate:
-    """Predicted joints of N people, in the order of the skeleton that the network was trained with."""
+def windows_of_boxes(boxes: np.ndarray, *, margin: float = BOX_MARGIN) -> Windows:
+    """The windows about boxes (N, 4), x0 y0 x1 y1 in image pixels, `margin` times their longer sides wide."""
+    return Windows(*window_of_box(np.asarray(boxes, np.float64), margin=margin))
 
-    pixels: np.ndarray
-    """(N, J, 2) float32, pixels of the original image."""
-    probability: np.ndarray
-    """(N, J) float32 in [0, 1], that the joint is inside the crop."""
+
+def views(crops: int, *, flip: bool) -> list[tuple[float, bool]]:
+    """What is averaged for one person: zoom of the window, and whether its crop is mirrored; a zoom's views together.
+
+    The zooms spread evenly (in ratio) from 1/1.25 to 1.25; of one crop it is 1.
+    """
+    zooms = np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
+    return [(float(zoom), mirrored) for zoom in zooms for mirrored in ((False, True) if flip else (False,))]
+
+
+def answers_in_pixels(
+    output: Mapping[str, np.ndarray], affine: np.ndarray, *, mirrored: np.ndarray | bool, skeleton: Skeleton
+) -> Estimate:
+    """The network's answers to N crops in pixels of their images, of every block.
+
+    Args:
+        output: `pose` (N, J, 2) or (N, K, J, 2), `probability` (N, J, 1) or (N, K, J, 1).
+        affine: (N, 3, 3), image pixels -> crop.
+        mirrored: (N,) or one bool for all: whose left and right joints are exchanged back.
+        skeleton: the joints.
+
+    Returns:
+        Pixels (N, K, J, 2) float64 and probability (N, K, J); K = 1 where the network gives the last block alone.
+    """
+    pose, probability = np.asarray(output["pose"]), np.asarray(output["probability"])[..., 0]
+    if pose.ndim == 3:
+        pose, probability = pose[:, None], probability[:, None]
+    exchanged = np.broadcast_to(mirrored, len(pose))[:, None, None]
+    flip = list(skeleton.flip)
+    pose = np.where(exchanged[..., None], pose[:, :, flip], pose)
+    probability = np.where(exchanged, probability[:, :, flip], probability)
+    return Estimate(transform_points(invert(affine)[:, None], pose.astype(np.float64)), probability)
+
+
+def average(estimates: Sequence[Estimate]) -> Estimate:
+    """The mean of the same people's estimates, in float32."""
+    return Estimate(
+        np.mean([estimate.pixels for estimate in estimates], axis=0).astype(np.float32),
+        np.mean([estimate.probability for estimate in estimates], axis=0).astype(np.float32),
+    )
+
+
+def crops_of(samples: Sequence[Sample], *, size: int) -> np.ndarray:
+    """(N, size, size, 3) uint8: what the network sees of each person; `PoseError` for an image that cannot be read."""
+    dataset = evaluation_dataset(
+        [sample.image for sample in samples], windows_of_samples(samples).affine(), size=size, batch_size=32
+    )
+    try:
+        return np.concatenate([to_uint8(batch) for batch in dataset.as_numpy_iterator()])
+    except tf.errors.OpError:
+        check_images(samples)  # says which
+        raise
 
 
 def predict(
@@ -94,50 +159,49 @@ def predict_blocks(
     height, width = model.input_shape[1:3]
     if height != width:
         raise PoseError(f"People are cropped to squares; the model takes images of {height}x{width}.")
-    estimate = _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks)
+    windows = windows_of_samples(samples)
+    estimate = _predict_windows(model, samples, windows, batch_size, flip, crops, skeleton, callbacks)
     for _ in range(refine):
-        last = estimate.pixels[:, -1]
-        samples = [refined(sample, pixels) for sample, pixels in zip(samples, last, strict=True)]
-        estimate = _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks)
+        windows = refined(windows, estimate.pixels[:, -1])
+        estimate = _predict_windows(model, samples, windows, batch_size, flip, crops, skeleton, callbacks)
     return estimate
 
 
-def _predict_windows(model, samples, batch_size, flip, crops, skeleton, callbacks) -> Estimate:
-    """Every block's answers in the samples' own windows, over zooms and mirror images."""
-    windows = windows_of_samples(samples)
+def _predict_windows(
+    model: keras.Model,
+    samples: Sequence[Sample],
+    windows: Windows,
+    batch_size: int,
+    flip: bool,
+    crops: int,
+    skeleton: Skeleton,
+    callbacks: Sequence[keras.callbacks.Callback],
+) -> Estimate:
+    """Every block's answers in the given windows, over zooms and mirror images."""
     images, size = [sample.image for sample in samples], model.input_shape[2]
-    views = [(zoom, mirrored) for zoom in window_zooms(crops) for mirrored in ((False, True) if flip else (False,))]
-    pixels, probability = [], []
-    for zoom, mirrored in views:
+    found = []
+    for zoom, mirrored in views(crops, flip=flip):
         affine = windows.affine(zoom=zoom, flip=mirrored)
         batches = evaluation_dataset(images, affine, size=size, batch_size=batch_size)
-        output = model.predict(batches, verbose=0, callbacks=list(callbacks))
-        pose, visible = output["pose"], output["probability"][..., 0]
-        if pose.ndim == 3:
-            pose, visible = pose[:, None], visible[:, None]
-        if mirrored:
-            pose, visible = pose[:, :, list(skeleton.flip)], visible[:, :, list(skeleton.flip)]
-        pixels.append(transform_points(invert(affine)[:, None], pose.astype(np.float64)))
-        probability.append(visible)
-    return Estimate(np.mean(pixels, axis=0).astype(np.float32), np.mean(probability, axis=0).astype(np.float32))
+        try:
+            output = model.predict(batches, verbose=0, callbacks=list(callbacks))
+        except tf.errors.OpError:
+            check_images(samples)  # says which
+            raise
+        found.append(answers_in_pixels(output, affine, mirrored=mirrored, skeleton=skeleton))
+    return average(found)
 
 
-def window_zooms(crops: int) -> np.ndarray:
-    """(crops,) factors on the window's side, the same for evaluation and `PosePredictor`; 1 alone for one crop."""
-    return np.geomspace(1 / ZOOM_RANGE, ZOOM_RANGE, crops) if crops > 1 else np.ones(1)
-
-
-def refined(sample: Sample, pixels: np.ndarray, *, window: float = 1.5, momentum: float = 0.8) -> Sample:
-    """The sample with its window moved towards the box of its predicted pose.
+def refined(windows: Windows, pixels: np.ndarray, *, reach: float = 1.5, momentum: float = 0.8) -> Windows:
+    """The windows moved towards the boxes of their predicted poses.
 
     Args:
-        sample: the person.
-        pixels: (J, 2) predicted joints in image pixels.
-        window: side of the new window in longer sides of the pose's box.
+        windows: of N people.
+        pixels: (N, J, 2) predicted joints in image pixels.
+        reach: side of the new window in longer sides of the pose's box.
         momentum: part of the old centre that is kept.
 
     Source: `refine_pred` of deephar's `mpii_tools.py`, which the authors wrote but never called.
     """
-    low, high = pixels.min(axis=0), pixels.max(axis=0)
-    center = momentum * sample.center + (1 - momentum) * (low + high) / 2
-    return replace(sample, center=center, side=max(window * float((high - low).max()), 1.0))
+    center, side = window_of_box(np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1), margin=reach)
+    return Windows(momentum * windows.center + (1 - momentum) * center, np.maximum(side, 1.0))

@@ -29,7 +29,7 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pose_regression.data.pipeline import crop, normalize
+from pose_regression.data.crop import crop, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN

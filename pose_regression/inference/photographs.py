@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from pose_regression.data.pipeline import crop, crop_pixels, normalize
+from pose_regression.data.crop import crop, crop_pixels, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 

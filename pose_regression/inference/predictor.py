@@ -13,9 +13,10 @@ import keras
 import numpy as np
 from PIL import Image
 
+from pose_regression.data.crop import to_uint8
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import window_zooms
-from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points
+from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views, windows_of_boxes
+from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
 from pose_regression.inference.pose import Pose
 from pose_regression.inference.runtimes import fastest_runtime, open_runtime
@@ -138,8 +139,8 @@ class PosePredictor:
         """
         if crops < 1:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
-        views = _views(images, boxes, zooms=window_zooms(crops), flip=flip, size=self.size)
-        answers = (answer for batch in _ahead(_batched(views, self.batch_size)) for answer in self._answer(batch))
+        coming = _views(images, boxes, crops=crops, flip=flip, size=self.size)
+        answers = (answer for batch in _ahead(_batched(coming, self.batch_size)) for answer in self._answer(batch))
         for _, of_image in groupby(answers, key=lambda answer: answer.view.image):
             found = list(of_image)
             last = found[-1].view
@@ -168,15 +169,15 @@ class PosePredictor:
         Raises:
             PoseError: as `predict`, and if there isn't exactly one box.
         """
-        views = list(_views([image], [box], zooms=np.ones(1), flip=False, size=self.size))
-        if views[-1].error is not None:
-            raise views[-1].error
-        if len(views) != 1 or views[0].crop is None:
-            raise PoseError(f"box must be one box or None. Received: {'no boxes' if len(views) == 1 else len(views)}")
-        maps = self._maps_model.predict_on_batch(views[0].crop[None])
-        crop_seen = np.rint((views[0].crop + 1) * 127.5).astype(np.uint8)
+        seen = list(_views([image], [box], crops=1, flip=False, size=self.size))
+        if seen[-1].error is not None:
+            raise seen[-1].error
+        if len(seen) != 1 or seen[0].crop is None:
+            raise PoseError(f"box must be one box or None. Received: {'no boxes' if len(seen) == 1 else len(seen)}")
+        maps = self._maps_model.predict_on_batch(seen[0].crop[None])
+        crop_seen = to_uint8(seen[0].crop)
         logits = {name: maps[name][0] for name in ("heatmaps", "context_heatmaps") if maps[name].shape[-1]}
-        return self._pose(self._read(views, maps)), {"crop": crop_seen} | logits
+        return self._pose(self._read(seen, maps)), {"crop": crop_seen} | logits
 
     @cached_property
     def _maps_model(self) -> keras.Model:
@@ -193,29 +194,19 @@ class PosePredictor:
 
     def _read(self, views: Sequence["_View"], output: dict[str, np.ndarray]) -> list["_Answer"]:
         """The last block's answers in pixels of the upright image, in the skeleton's order."""
-        pose, probability = output["pose"], output["probability"][..., 0]
-        if pose.ndim == 4:
-            pose, probability = pose[:, -1], probability[:, -1]
-        if not (np.isfinite(pose).all() and np.isfinite(probability).all()):
+        if not (np.isfinite(output["pose"]).all() and np.isfinite(output["probability"]).all()):
             raise PoseError("The network's answer has values that are not finite: its weights are damaged.")
-        mirrored = list(self.skeleton.flip)
+        affine, mirrored = np.stack([view.affine for view in views]), np.array([view.mirrored for view in views])
+        found = answers_in_pixels(output, affine, mirrored=mirrored, skeleton=self.skeleton)
         return [
-            _Answer(
-                view,
-                transform_points(invert(view.affine), (joints[mirrored] if view.mirrored else joints).astype(float)),
-                visible[mirrored] if view.mirrored else visible,
-            )
-            for view, joints, visible in zip(views, pose, probability, strict=True)
+            _Answer(view, Estimate(pixels[-1], probability[-1]))
+            for view, pixels, probability in zip(views, found.pixels, found.probability, strict=True)
         ]
 
     def _pose(self, answers: Sequence["_Answer"]) -> Pose:
         """The mean over one person's views."""
-        return Pose(
-            self.skeleton,
-            np.mean([answer.pixels for answer in answers], axis=0).astype(np.float32),
-            np.mean([answer.probability for answer in answers], axis=0).astype(np.float32),
-            answers[0].view.box.astype(np.float32),
-        )
+        mean = average([answer.estimate for answer in answers])
+        return Pose(self.skeleton, mean.pixels, mean.probability, answers[0].view.box.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
@@ -234,47 +225,49 @@ class _View:
 @dataclass(frozen=True, eq=False)
 class _Answer:
     view: _View
-    pixels: np.ndarray = field(default_factory=lambda: np.empty((0, 2)))
-    probability: np.ndarray = field(default_factory=lambda: np.empty(0))
+    estimate: Estimate = field(default_factory=lambda: Estimate(np.empty((0, 2)), np.empty(0)))
+    """Of this person alone: pixels (J, 2), probability (J,)."""
 
 
 def _views(
-    images: Iterable[ImageLike], boxes: Iterable[Any] | None, *, zooms: np.ndarray, flip: bool, size: int
+    images: Iterable[ImageLike], boxes: Iterable[Any] | None, *, crops: int, flip: bool, size: int
 ) -> Iterator[_View]:
     """Every person's crops; what is wrong with an image comes as its last view."""
     for position, (image, given) in enumerate(_pairs(images, boxes)):
         try:
-            yield from _views_of_image(position, image, given, zooms=zooms, flip=flip, size=size)
+            yield from _views_of_image(position, image, given, crops=crops, flip=flip, size=size)
         except PoseError as error:
             yield _View(position, error)
 
 
 def _views_of_image(
-    position: int, image: ImageLike, given: Any, *, zooms: np.ndarray, flip: bool, size: int
+    position: int, image: ImageLike, given: Any, *, crops: int, flip: bool, size: int
 ) -> Iterator[_View]:
     source = open_photograph(image, name_of(image, position))
-    people = _windows(given, source)
-    if not people:
+    boxes = _boxes(given, source)
+    if not len(boxes):
         yield _View(position)
-    for person, (box, center, side) in enumerate(people):
-        for zoom in zooms:
-            pixels = source.cut(crop_affine(center, side * zoom), size)
-            for mirrored in (False, True) if flip else (False,):
-                affine = crop_affine(center, side * zoom, flip=mirrored)
-                yield _View(position, None, person, box, affine, mirrored, pixels[:, ::-1] if mirrored else pixels)
+        return
+    windows = windows_of_boxes(boxes, margin=1.0 if given is None else BOX_MARGIN)
+    affines = [(mirrored, windows.affine(zoom=zoom, flip=mirrored)) for zoom, mirrored in views(crops, flip=flip)]
+    for person, box in enumerate(boxes):
+        for mirrored, affine in affines:
+            if not mirrored:  # which comes first; its mirror image need not be cut again
+                pixels = source.cut(affine[person], size)
+            yield _View(position, None, person, box, affine[person], mirrored, pixels[:, ::-1] if mirrored else pixels)
 
 
-def _windows(given: Any, source: "Photograph") -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Box (4,), centre (2,) and side of each person's window, in pixels of the upright image."""
+def _boxes(given: Any, source: Photograph) -> np.ndarray:
+    """(n, 4) boxes in pixels of the upright image; of None the whole image."""
     width, height = source.size
     if given is None:
-        return [(np.array([0.0, 0.0, width, height]), np.array([width, height]) / 2, float(max(width, height)))]
+        return np.array([[0.0, 0.0, width, height]])
     try:
         boxes = np.asarray(given, np.float64)
     except (TypeError, ValueError, OverflowError):
         boxes = np.full(1, np.nan)
     if boxes.size == 0:
-        return []
+        return np.zeros((0, 4))
     if boxes.shape == (4,):
         boxes = boxes[None]
     if boxes.ndim != 2 or boxes.shape[1] != 4:
@@ -289,7 +282,7 @@ def _windows(given: Any, source: "Photograph") -> list[tuple[np.ndarray, np.ndar
             )
         if (box[2:] <= 0).any() or (box[:2] >= (width, height)).any():
             raise PoseError(f"{source.name}: the box ({shown}) lies outside the image of {width} x {height} pixels.")
-    return [(box, (box[:2] + box[2:]) / 2, BOX_MARGIN * float((box[2:] - box[:2]).max())) for box in boxes]
+    return boxes
 
 
 def _is_single(images: Any) -> bool:
