@@ -27,6 +27,7 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.command import run
+from pose_regression.data.images import IMAGE_SUFFIXES
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN
@@ -118,9 +119,9 @@ def image_files(paths: Sequence[Path]) -> list[Path]:
         if not path.is_dir():
             files.append(path)
             continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in (".jpg", ".jpeg", ".png", ".webp"))
+        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
         if not inside:
-            raise PoseError(f"{path} is a folder without images (.jpg, .png, .webp).")
+            raise PoseError(f"{path} is a folder without images ({', '.join(IMAGE_SUFFIXES)}).")
         files += inside
     return files
 

@@ -50,9 +50,8 @@ def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, A
         # Damage is out of the question now, but anybody can write a checksum.
         with h5py.File(io.BytesIO(content), "r") as file:
             for name in file:
-                if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"{name} is a link")
-            metadata = json.loads(bytes(_values(file["metadata"], len(content))))
+                inside(file, name)
+            metadata = json.loads(bytes(_values(stored(file, "metadata", size=len(content)))))
             if not isinstance(metadata, dict):
                 raise ValueError("its metadata is no object")
             if "arrays" in file:  # visititems follows hard links only, and lists none that leave the file
@@ -61,6 +60,28 @@ def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, A
         reason = " ".join(str(error).split())
         raise PoseError(f"{path} does not hold arrays and metadata as this project writes them ({reason}).") from error
     return arrays, metadata
+
+
+def inside(file: h5py.File, name: str) -> h5py.Dataset | h5py.Group:
+    """The object called `name`, by links within the file alone; `ValueError` otherwise."""
+    parts = name.strip("/").split("/")
+    for i in range(1, len(parts) + 1):
+        if not isinstance(file.get("/".join(parts[:i]), getlink=True), h5py.HardLink):
+            raise ValueError(f"{name} is missing or leads out of the file")
+    return file[name]
+
+
+def stored(file: h5py.File, name: str, *, size: int | None = None) -> h5py.Dataset:
+    """The data set called `name` if it lies in the file itself, as no more than `size` bytes; `ValueError` otherwise.
+
+    HDF5 would follow links and external storage to other files, and reserve whatever a header claims.
+    """
+    data = inside(file, name)
+    if not isinstance(data, h5py.Dataset) or data.is_virtual or data.external:
+        raise ValueError(f"{name} is not stored in the file itself")
+    if size is not None and data.nbytes > size:
+        raise ValueError(f"{name} is not stored in the file itself: it claims {data.nbytes} bytes, the file has {size}")
+    return data
 
 
 def hdf5(arrays: Mapping[str, np.ndarray], *, block: int | None = None) -> bytes:
@@ -93,11 +114,11 @@ def _seal(rest: bytes) -> bytes:
 
 def _collect(arrays: dict[str, np.ndarray], name: str, item: h5py.Dataset | h5py.Group, size: int) -> None:
     if isinstance(item, h5py.Dataset):
-        arrays[name] = _values(item, size)
+        arrays[name] = _values(stored(item.file, item.name, size=size))
 
 
-def _values(data: h5py.Dataset, size: int) -> np.ndarray:
-    """All of a data set of numbers that lies, as it is, in a file of `size` bytes."""
-    if data.dtype.kind not in "biuf" or data.is_virtual or data.external or data.nbytes > size:
-        raise ValueError(f"{data.name} is not stored as numbers in the file itself")
+def _values(data: h5py.Dataset) -> np.ndarray:
+    """All of a data set of numbers."""
+    if data.dtype.kind not in "biuf":
+        raise ValueError(f"{data.name} is not stored as numbers")
     return data[()]

@@ -109,9 +109,9 @@ def link_outside(file, folder):
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (storage_outside, "secret is not stored as numbers"),
-        (virtual_outside, "secret is not stored as numbers"),
-        (link_outside, "arrays is a link"),
+        (storage_outside, "secret is not stored in the file itself"),
+        (virtual_outside, "secret is not stored in the file itself"),
+        (link_outside, "arrays is missing or leads out of the file"),
         (lambda file, _: file.create_dataset("arrays/huge", (10**12,), "f8", chunks=(1000,)), "huge is not stored"),
         (lambda file, _: file.create_dataset("arrays/zeros", data=np.zeros(10**6), compression=9), "zeros is not"),
         (lambda file, _: file.create_dataset("arrays/text", data="text"), "text is not stored as numbers"),

@@ -13,7 +13,10 @@ import tensorflow as tf
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 
-__all__ = ["check_images", "find_broken", "without_broken"]
+__all__ = ["IMAGE_SUFFIXES", "check_images", "find_broken", "without_broken"]
+
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+"""Of what is taken from a folder for a picture; a file given by name may have any."""
 
 _LOG = logging.getLogger(__name__)
 # Decoded, 100 million pixels take 300 MB; MPII's largest image has 2.

@@ -25,6 +25,7 @@ import h5py
 import numpy as np
 
 from pose_regression import skeleton
+from pose_regression.container import stored
 from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -348,11 +349,7 @@ def _image_name(value: Any) -> str:
 
 def _read_dataset(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
     """A data set (N, *shape) that lies in this very file; `ValueError` otherwise."""
-    if not isinstance(file.get(name, getlink=True), h5py.HardLink):
-        raise ValueError(f"{name} is a link, not a data set")
-    dataset = file[name]
-    if not isinstance(dataset, h5py.Dataset) or dataset.external or dataset.is_virtual:
-        raise ValueError(f"{name} is no data set of this file")
+    dataset = stored(file, name)
     if dataset.shape is None or dataset.shape[1:] != shape or not 0 < dataset.shape[:1][0] <= _MOST_PEOPLE:
         raise ValueError(f"{name} has shape {dataset.shape}, expected {('N', *shape)}")
     return dataset[()]

@@ -28,7 +28,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pose_regression import skeleton
-from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed
+from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed, stored
 from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -380,12 +380,9 @@ def _read_h5(path: Path, joints: Skeleton) -> np.ndarray:
         if content.startswith(MAGIC):  # of this package
             check_seal(path, content)
         with h5py.File(io.BytesIO(content), "r") as file:
-            if not isinstance(file.get("preds", getlink=True), h5py.HardLink):
-                found = ", ".join(file) or "nothing"
-                raise PoseError(f"{path} holds {found}; expected a data set 'preds' in the file itself, not a link.")
-            data = file["preds"]
-            if not isinstance(data, h5py.Dataset) or data.external or data.is_virtual:
-                raise PoseError(f"{path}: expected 'preds' to be a data set stored in the file itself.")
+            if "preds" not in list(file):
+                raise PoseError(f"{path} holds {', '.join(file) or 'nothing'}; expected a data set 'preds'.")
+            data = stored(file, "preds")
             _check(path, data.shape or (), data.dtype, joints)
             return _people_first(path, data[()], joints)
     except PoseError:

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from pose_regression.data.identity import parts
+from pose_regression.data.images import IMAGE_SUFFIXES
 from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_csv, write_json
@@ -21,9 +22,6 @@ from pose_regression.inference.photographs import load_upright, upright_size
 from pose_regression.inference.pose import Pose
 from pose_regression.inference.video import frame_name, is_video, rate_and_count, read_frames, video_writer
 from pose_regression.visualize import save_image
-
-IMAGES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
-"""Suffixes of what is taken from a folder; a file given by name may have any."""
 
 SAVED_EVERY = 10.0
 """Seconds between two writings of the poses so far, or twenty times what one takes."""
@@ -53,10 +51,10 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
     for text in inputs:
         if os.path.isdir(text):
             files = sorted(path for path in Path(text).iterdir() if path.is_file() and not path.name.startswith("."))
-            new = [path for path in files if path.suffix.lower() in IMAGES]
+            new = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
             left[text] += len(files) - len(new)
             if not new:
-                raise PoseError(f"{text} has no images; expected files that end in {', '.join(IMAGES)}.")
+                raise PoseError(f"{text} has no images; expected files that end in {', '.join(IMAGE_SUFFIXES)}.")
         elif glob.has_magic(text) and not os.path.exists(text):
             new = [Path(name) for name in sorted(glob.glob(text, recursive=True)) if os.path.isfile(name)]
             if not new:
