@@ -235,6 +235,7 @@ def test_video(place):
 
     def write():
         output = bulk.Output(place.folder, Found(PA16J))
+        output.due = np.inf  # the poses wait
         bulk.predict_video(stream, source, overlay, None, {}, output=output, progress=predict.Progress(1))
 
     with place.full(), pytest.raises(PoseError, match=f"{overlay} could not be written: it is not whole"):

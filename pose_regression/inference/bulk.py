@@ -100,18 +100,24 @@ class Output:
 
     def __init__(self, folder: Path, found: Found):
         self.folder, self.found = folder, found
-        self.due = 0.0
+        self.due, self.written = 0.0, False
 
     def keep(self) -> None:
         """Write what was found so far, if it is time.
 
         Raises:
-            PoseError: it cannot be written.
+            PoseError: it cannot be written, the first time. Later it is tried again: a disk may be full for a while.
         """
         start = time.monotonic()
-        if self.found.pictures and start >= self.due:
+        if not self.found.pictures or start < self.due:
+            return
+        try:
             self.write()
-            self.due = time.monotonic() + max(SAVED_EVERY, 20 * (time.monotonic() - start))
+            self.written = True
+        except PoseError:
+            if not self.written:
+                raise
+        self.due = time.monotonic() + max(SAVED_EVERY, 20 * (time.monotonic() - start))
 
     def write(self) -> None:
         """Write both files; one that cannot be written costs the other nothing."""
