@@ -18,8 +18,11 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "export": ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2025.0", "ai-edge-litert>=2.0"],
+        "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         "demo": ["opencv-python>=4.10", "gradio>=6.31"],
-        "test": ["pytest>=8", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29"],
+        "test": [
+            "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",
+        ],
         "hosts": ["jax>=0.7"],
         "dev": ["nox>=2024.10", "ruff>=0.9", "mypy>=1.14", "pre-commit>=4", "playwright>=1.50"],
     },

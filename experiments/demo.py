@@ -26,20 +26,10 @@ import numpy as np
 from PIL import Image
 
 from experiments.command import run
-from experiments.web import (
-    PER_MINUTE,
-    WAITING,
-    RateLimit,
-    add_options,
-    announce,
-    as_file,
-    check_address,
-    is_local,
-    refused_length,
-    upload_limit,
-)
+from experiments.web import add_options, announce, check_address, upload_limit
 from pose_regression.errors import PoseError
 from pose_regression.inference.coco_files import Found, write_json
+from pose_regression.inference.limits import PER_MINUTE, WAITING, RateLimit, as_file, is_local, refused_length
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
     from pose_regression.inference.pose import Pose

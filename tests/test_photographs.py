@@ -119,7 +119,7 @@ def png_header(width: int, height: int) -> bytes:
         (b"no image", "known format"),
         (b"\xff\xd8\xff\xe0", "known format|damaged"),
         (png_header(14_001, 15_000), "14001 x 15000 pixels, more than 210000000"),
-        (png_header(1 << 30, 1 << 30), "far more than 210000000"),
+        (png_header(1 << 30, 1 << 30), "more than 210000000"),
         (png_header(100, 100), "truncated or damaged"),
         (None, "No such file"),
         ("folder", "Is a directory|Permission denied"),

@@ -150,10 +150,10 @@ _OPENING = threading.Lock()
 
 
 def _open_large(path: str | os.PathLike[str]) -> Image.Image:
-    """`Image.open`, of up to `MAX_PIXELS`: PIL's own limit is lower, and a process has only one."""
+    """`Image.open` of any size, which the caller checks: PIL's own limit is lower, and a process has only one."""
     with _OPENING:
         before = Image.MAX_IMAGE_PIXELS
-        Image.MAX_IMAGE_PIXELS = MAX_PIXELS
+        Image.MAX_IMAGE_PIXELS = None
         try:
             return Image.open(path)
         finally:

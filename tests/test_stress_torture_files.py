@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from experiments import torture_files
-from experiments.torture_files import READ, SILENT, Row, Subject, flip, mutate, mutate_text, torture, truncate
 from pose_regression.errors import PoseError
+from tests.stress import torture_files
+from tests.stress.torture_files import READ, SILENT, Row, Subject, flip, mutate, mutate_text, torture, truncate
 
 CONTENT = b"the whole content of a file"
 
@@ -21,7 +21,7 @@ CONTENT = b"the whole content of a file"
 @pytest.mark.slow
 def test_a_few_damaged_files_of_every_kind_are_refused_or_read():
     arguments = "--flips 5 --truncations 5 --mutations 8 --images 16 --seed 1".split()
-    command = [sys.executable, "-m", "experiments.torture_files", *arguments]
+    command = [sys.executable, "-m", "tests.stress.torture_files", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, cwd=Path(torture_files.__file__).parents[1])
     assert done.returncode == 0, done.stdout + done.stderr
     _, _, *rows = (line.strip("| ").split(" | ") for line in done.stdout.splitlines() if line.startswith("|"))

@@ -13,10 +13,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import load_test
 from experiments.command import run
-from experiments.load_test import Answered, Memory, Picture, Predicted
 from pose_regression.errors import PoseError
+from tests.stress import load_test
+from tests.stress.load_test import Answered, Memory, Picture, Predicted
 
 
 def test_pictures_are_of_many_kinds_and_their_boxes_lie_within(tmp_path, monkeypatch):

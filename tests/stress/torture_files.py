@@ -1,7 +1,7 @@
 """Damage every kind of file that the project writes or reads, and count what the loaders make of it.
 
-    python -m experiments.torture_files
-    python -m experiments.torture_files --flips 5 --truncations 5 --mutations 20 --images 20
+    python -m tests.stress.torture_files
+    python -m tests.stress.torture_files --flips 5 --truncations 5 --mutations 20 --images 20
 
 What the project writes and reads back gets one-bit flips and truncations: it must be refused, or give what the whole
 file gives (a flip may fall where nothing is read, such as a date in a zip archive). A damaged crop of `--cache` is

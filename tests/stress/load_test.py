@@ -1,6 +1,6 @@
 """Many photographs through one process, and many clients at one server: memory, speed, and the same answers always.
 
-    python -m experiments.load_test --images 10000 --clients 8 --seconds 300
+    python -m tests.stress.load_test --images 10000 --clients 8 --seconds 300
 
 Renders 100 pictures of many sizes and kinds, with whole-picture and boxed people, into a temporary folder. Then
 
@@ -38,8 +38,8 @@ from PIL import Image
 
 from experiments.command import run
 from experiments.measuring import in_own_process
-from experiments.web import WAITING
 from pose_regression.errors import PoseError
+from pose_regression.inference.limits import WAITING
 
 PICTURES = 100
 FIRST = 500
