@@ -34,6 +34,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import psutil
 from PIL import Image
 
 from experiments.command import run
@@ -177,16 +178,11 @@ def predict_many(weights: str, pictures: list[Picture], images: int) -> Predicte
 
 
 def resident(pid: int | None) -> float:
-    """Resident memory of a process in MiB, of this one if `pid` is None.
-
-    Raises:
-        PoseError: the process has ended, or the system has no /proc.
-    """
+    """Resident memory of a process, MiB; None is this one, not a number one that is gone."""
     try:
-        lines = Path(f"/proc/{pid or 'self'}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS")) / 1024
-    except (OSError, StopIteration) as error:
-        raise PoseError("The memory of a process cannot be read: it has ended, or this system has no /proc.") from error
+        return psutil.Process(pid).memory_info().rss / 2**20
+    except psutil.NoSuchProcess:
+        return math.nan
 
 
 # ------------------------------------------------------------------------------------------------ from the server
