@@ -7,7 +7,8 @@ import pytest
 import scipy.io
 from PIL import Image
 
-from pose_regression.data import figure, mpii, synthetic
+from pose_regression.data import mpii, synthetic
+from pose_regression.data.synthetic import body, clothes, dataset, picture
 from pose_regression.errors import PoseError
 from pose_regression.skeleton import MPII, PA16J, reorder
 
@@ -81,7 +82,7 @@ def test_upright_people_are_about_their_scale_tall(pictures):
 @pytest.mark.parametrize(("turn", "sign"), [(FRONT, 1), (BACK, -1)])
 def test_left_is_the_persons_own(monkeypatch, turn, sign):
     """Who faces the viewer has the left shoulder and hip on the picture's right; who turns the back, on the left."""
-    monkeypatch.setattr(synthetic, "_turn", lambda rng: turn)
+    monkeypatch.setattr(picture, "_turn", lambda rng: turn)
     for seed in range(6):
         _, people = synthetic.render(seed, size=(160, 128))
         joints = dict(zip(MPII.names, people[0].joints, strict=True))
@@ -94,7 +95,7 @@ def test_left_is_the_persons_own(monkeypatch, turn, sign):
 def test_the_camera_never_mirrors():
     rng = np.random.default_rng(0)
     for _ in range(20):  # y turns over between "up" and "down"; anything else would swap left and right
-        np.testing.assert_allclose(np.linalg.det(synthetic._turn(rng)), -1)
+        np.testing.assert_allclose(np.linalg.det(picture._turn(rng)), -1)
 
 
 def test_the_face_is_in_front(monkeypatch):
@@ -104,12 +105,12 @@ def test_the_face_is_in_front(monkeypatch):
     def marked_face(skin, hair):
         return lambda t, local: np.where((local[:, 2] > 0.02)[:, None], marker, 0.0)
 
-    monkeypatch.setattr(figure, "_face", marked_face)
-    monkeypatch.setattr(synthetic, "_background", lambda rng, size, ground: np.zeros((*size, 3), np.float32))
-    monkeypatch.setattr(synthetic, "_things", lambda rng, size, ground: [])
+    monkeypatch.setattr(clothes, "face", marked_face)
+    monkeypatch.setattr(picture, "background", lambda rng, size, ground: np.zeros((*size, 3), np.float32))
+    monkeypatch.setattr(picture, "things", lambda rng, size, ground: [])
     seen = []
     for turn in (FRONT, BACK):
-        monkeypatch.setattr(synthetic, "_turn", lambda rng, turn=turn: turn)
+        monkeypatch.setattr(picture, "_turn", lambda rng, turn=turn: turn)
         image, people = synthetic.render(8, size=(200, 160))
         x1, y1, x2, y2 = people[0].head_box.astype(int)
         head = image[max(y1, 0) : y2, max(x1, 0) : x2].astype(int)
@@ -119,14 +120,14 @@ def test_the_face_is_in_front(monkeypatch):
 
 def test_visible_joints_lie_on_their_person(monkeypatch):
     """Everybody in pure red: the picture is red at every visible joint, and red is not everywhere."""
-    red = figure.Cloth(np.array((1.0, 0.05, 0.05)))
+    red = clothes.Cloth(np.array((1.0, 0.05, 0.05)))
 
     def undressed(rng, bones):
-        return [dataclasses.replace(p, paint=figure.solid(red), gloss=0.0) for p in figure.dress(rng, bones)]
+        return [dataclasses.replace(p, paint=clothes.solid(red), gloss=0.0) for p in body.dress(rng, bones)]
 
-    monkeypatch.setattr(synthetic, "dress", undressed)
-    monkeypatch.setattr(synthetic, "_background", lambda rng, size, ground: np.full((*size, 3), 0.5, np.float32))
-    monkeypatch.setattr(synthetic, "_things", lambda rng, size, ground: [])
+    monkeypatch.setattr(picture, "dress", undressed)
+    monkeypatch.setattr(picture, "background", lambda rng, size, ground: np.full((*size, 3), 0.5, np.float32))
+    monkeypatch.setattr(picture, "things", lambda rng, size, ground: [])
     for seed in range(12):
         image, people = synthetic.render(seed, size=(200, 160))
         redness = image[..., 0].astype(int) - image[..., 1:].max(axis=-1)
@@ -169,7 +170,7 @@ def test_loader_gives_back_the_rendered_people(directory):
         samples = [sample for sample in mpii.load(directory, split) if sample.person == 0]
         assert len(samples) == SMALL["train" if split == "train" else "validation"]
         for i, sample in enumerate(samples):
-            seed = synthetic._picture_seed(3, number, i)
+            seed = dataset._picture_seed(3, number, i)
             image, people = synthetic.render(seed, size=synthetic.SIZES[seed % len(synthetic.SIZES)])
             np.testing.assert_allclose(sample.joints, reorder(people[0].joints, MPII, PA16J))
             np.testing.assert_allclose(sample.center, people[0].objpos + (0, 15 * people[0].scale))
@@ -192,7 +193,7 @@ def test_validation_file_agrees_with_the_release(directory):
 def test_second_people_are_annotated_or_known_by_their_head_alone(tmp_path):
     _, (person,) = synthetic.render(1, size=(64, 64))
     people = [[person, person] for _ in range(3)]
-    scipy.io.savemat(tmp_path / synthetic.RELEASE_FILE, {"RELEASE": synthetic._release(people)})
+    scipy.io.savemat(tmp_path / synthetic.RELEASE_FILE, {"RELEASE": dataset._release(people)})
     samples = mpii.read_release(tmp_path / synthetic.RELEASE_FILE)["train"]
     assert [(s.image_index, s.person) for s in samples] == [(0, 0), (1, 0), (1, 1), (2, 0), (2, 1)]
 
@@ -206,11 +207,30 @@ def test_ensure_renders_once_and_again_when_asked_for_something_else(tmp_path, c
     assert marker.stat().st_mtime_ns == written
     synthetic.ensure(path, train=1, validation=1, seed=1)
     assert marker.stat().st_mtime_ns > written
-    lines = capsys.readouterr().out.splitlines()
+    lines = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Synthetic people")]
     assert ["rendering" in line for line in lines] == [True, False, True]
     marker.unlink()  # as after an interruption
     synthetic.ensure(path, train=1, validation=1, seed=1)
     assert marker.is_file()
+
+
+def test_progress_counts_every_picture(tmp_path, capsys):
+    seen = []
+    synthetic.write(tmp_path / "a", train=2, validation=1, progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(1, 3), (2, 3), (3, 3)]
+    synthetic.ensure(tmp_path / "b", train=2, validation=1)
+    assert "3 of 3 pictures rendered" in capsys.readouterr().out
+
+
+def test_pictures_of_a_seed_stay_the_same_however_the_renderer_is_tidied():
+    greys, joints = (
+        (105.81, 121.91, 80.28, 104.1, 136.66, 102.4),
+        (1573.05, 1241.85, 1295.66, 1365.34, 1883.52, 1464.53),
+    )
+    for seed, (grey, sum_of_joints) in enumerate(zip(greys, joints, strict=True)):
+        image, people = synthetic.render(seed, size=(96, 80))
+        assert image.mean() == pytest.approx(grey, abs=0.01)
+        assert np.nansum(people[0].joints) == pytest.approx(sum_of_joints, abs=0.01)
 
 
 def test_an_interrupted_rendering_leaves_no_marker(tmp_path, monkeypatch):
@@ -219,7 +239,7 @@ def test_an_interrupted_rendering_leaves_no_marker(tmp_path, monkeypatch):
     def fail(job):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(synthetic, "_write_picture", fail)
+    monkeypatch.setattr(dataset, "_write_picture", fail)
     with pytest.raises(KeyboardInterrupt):
         synthetic.write(tmp_path, train=1, validation=1)
     assert not (tmp_path / synthetic.RELEASE_FILE).exists()
