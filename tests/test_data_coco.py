@@ -305,3 +305,39 @@ def test_mutated_files_load_or_say_what_is_wrong(load):
             assert joints.shape[1:] == (len(annotated.skeleton), 2) and np.isfinite(joints).any(axis=(1, 2)).all(), seed
             assert all(np.isfinite([*sample.center, sample.side]).all() for sample in annotated.samples), seed
     assert 150 < refused < 295
+
+
+def test_one_wrong_entry_costs_itself_and_is_counted(load):
+    content = valid()
+    good = content["annotations"][0]
+    content["annotations"] += [
+        good | {"id": 5, "bbox": [20, 0, 60, 0]},
+        good | {"id": 6, "keypoints": [1, 2, 3]},
+        good | {"id": 7, "image_id": 700},
+        good | {"id": 8, "bbox": [500, 0, 9, 9]},
+    ]
+    annotated = load(content)
+    assert len(annotated.samples) == 1 and annotated.skipped[coco.UNUSABLE] == 4
+
+
+@pytest.mark.parametrize("unread", [float("nan"), None, "?"])
+def test_what_stands_at_a_joint_that_is_not_labelled_is_not_read(load, unread):
+    content = valid()
+    content["annotations"][0]["keypoints"][12:15] = [unread, unread, 0]
+    (sample,) = load(content).samples
+    np.testing.assert_array_equal(sample.joints[3:], [[60, 90], [np.nan, np.nan]])
+
+
+def test_a_category_that_no_annotation_uses_does_not_count_and_one_can_be_chosen(load, images, tmp_path):
+    content = valid()
+    content["categories"].append({"id": 3, "name": "dog", "keypoints": ["nose", "tail"]})
+    assert load(content).skeleton.names[0] == "nose" and len(load(content).samples) == 1
+    dog = {"id": 5, "image_id": 9, "category_id": 3, "bbox": [0, 0, 9, 9], "keypoints": [1, 2, 2, 3, 4, 2]}
+    content["annotations"].append(dog)
+    with pytest.raises(PoseError, match="its joints are others than those of"):
+        load(content)
+    annotated = coco.load(tmp_path / "coco.json", images, category="dog")
+    assert annotated.skeleton.names == ("nose", "tail") and len(annotated.samples) == 1
+    assert annotated.skipped[coco.OTHER] == 3
+    with pytest.raises(PoseError, match="no category 'cat'; expected one of child, kite, dog"):
+        coco.load(tmp_path / "coco.json", images, category="cat")

@@ -37,6 +37,7 @@ from pose_regression.skeleton import Skeleton
 __all__ = ["Annotated", "load", "skeleton_of"]
 
 CROWD, UNLABELLED, TURNED = "crowds", "people without keypoints", "people in pictures that EXIF turns"
+OTHER, UNUSABLE = "of other categories", "entries that cannot be used"
 """Why an annotation is skipped."""
 
 _FARTHEST = 1e6
@@ -65,40 +66,51 @@ class Annotated:
     """Number of annotations left out, by reason."""
 
 
-def load(annotations: str | Path, images: str | Path) -> Annotated:
+def load(annotations: str | Path, images: str | Path, *, category: str | None = None) -> Annotated:
     """Read an annotation file in the COCO keypoints format.
 
     Args:
-        annotations: the JSON file. Several categories may have keypoints if those are the same; annotations of
-            categories without keypoints are ignored.
+        annotations: the JSON file. Several categories may have keypoints if those are the same; those that no
+            annotation uses do not count, and annotations of categories without keypoints are ignored.
         images: the folder that the pictures' `file_name` starts from.
+        category: the name of the only category to take; None takes all that have keypoints.
 
     Returns:
-        People, skeleton, and how many annotations were skipped: crowds, people without keypoints, and people in
-        pictures with an EXIF orientation. A joint that no person in the file has is never supervised.
+        People, skeleton, and how many annotations were skipped: crowds, people without keypoints, people in pictures
+        with an EXIF orientation, of other categories than the one wanted, and entries that are wrong. A joint that no
+        person in the file has is never supervised.
 
     Raises:
-        PoseError: a missing, damaged or contradictory file, naming the entry; a picture that is missing, or has
-            another size than the file says; or nobody left. Damaged pictures are `images.find_broken`'s business.
+        PoseError: a missing, damaged or contradictory file; a picture that is missing, or has another size than the
+            file says; or nobody left, with what is wrong with the first entry. Damaged pictures are
+            `images.find_broken`'s business.
     """
     path, images = Path(annotations), Path(images)
     content = _read(path)
     pictures = _by_id(_entries(content, "images", path), path)
     categories = _by_id(_entries(content, "categories", path), path)
-    skeleton = _common_skeleton(categories, path)
+    entries = list(_entries(content, "annotations", path))
+    wanted = _wanted(categories, entries, category, path)
+    skeleton = _common_skeleton(wanted, path)
     of_picture: dict[int | str, list[tuple[str, np.ndarray, np.ndarray]]] = {key: [] for key in pictures}
     skipped = Counter({CROWD: 0, UNLABELLED: 0, TURNED: 0})
-    for where, entry in _entries(content, "annotations", path):
-        picture = _known(entry, "image_id", pictures, where)
-        _, category = categories[_known(entry, "category_id", categories, where)]
-        if not category.get("keypoints"):
-            continue
-        if _is_crowd(entry, where):
-            skipped[CROWD] += 1
-        elif (joints := _joints(entry, len(skeleton), where)) is None:
-            skipped[UNLABELLED] += 1
-        else:
-            of_picture[picture].append((where, _box(entry, where), joints))
+    first_wrong = ""
+    for where, entry in entries:
+        try:
+            picture = _known(entry, "image_id", pictures, where)
+            number = _known(entry, "category_id", categories, where)
+            if number not in wanted:
+                if categories[number][1].get("keypoints"):
+                    skipped[OTHER] += 1
+            elif _is_crowd(entry, where):
+                skipped[CROWD] += 1
+            elif (joints := _joints(entry, len(skeleton), where)) is None:
+                skipped[UNLABELLED] += 1
+            else:
+                of_picture[picture].append((where, _box(entry, where), joints))
+        except PoseError as error:
+            skipped[UNUSABLE] += 1
+            first_wrong = first_wrong or str(error)
 
     labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
     supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
@@ -112,13 +124,30 @@ def load(annotations: str | Path, images: str | Path) -> Annotated:
             continue
         for person, (where, box, joints) in enumerate(people):
             if size and ((box[2:] <= 0).any() or (box[:2] >= size).any()):
-                raise PoseError(f"{where}: its bbox lies outside its picture of {size[0]} x {size[1]} pixels.")
+                skipped[UNUSABLE] += 1
+                first_wrong = first_wrong or (
+                    f"{where}: its bbox lies outside its picture of {size[0]} x {size[1]} pixels."
+                )
+                continue
             center, side = window_of_box(box)
             samples.append(Sample(file, center, float(side), joints, supervised, image_index=index, person=person))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise PoseError(f"{path} has nobody to train on. Received: {reasons}")
+        raise PoseError(f"{path} has nobody to train on. Received: {reasons}{first_wrong and f'; {first_wrong}'}")
     return Annotated(samples, skeleton, dict(skipped))
+
+
+def _wanted(
+    categories: Mapping[int | str, tuple[str, dict]], entries: list[tuple[str, dict]], name: str | None, path: Path
+) -> dict[int | str, tuple[str, dict]]:
+    """The categories with keypoints that annotations use, or the one of that name."""
+    named = {key: found for key, found in categories.items() if name in (None, str(found[1].get("name")), str(key))}
+    if not named and name is not None:
+        known = ", ".join(str(entry.get("name")) for _, entry in categories.values())
+        raise PoseError(f"{path} has no category {name!r}; expected one of {known}.")
+    with_joints = {key: found for key, found in named.items() if found[1].get("keypoints")}
+    used = {entry.get("category_id") for _, entry in entries if _is_id(entry.get("category_id"))}
+    return {key: found for key, found in with_joints.items() if key in used} or with_joints
 
 
 def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
@@ -273,13 +302,26 @@ def _joints(entry: Mapping[str, Any], count: int, where: str) -> np.ndarray | No
     """(J, 2) float64 pixels, NaN where not labelled; None if no joint is."""
     if not entry.get("keypoints"):
         return None
-    values = _numbers(entry, "keypoints", 3 * count, where).reshape(count, 3)
+    values = _numbers(_without_unlabelled(entry), "keypoints", 3 * count, where).reshape(count, 3)
     wrong = ~np.isin(values[:, 2], (0, 1, 2))
     if wrong.any():
         joint = int(np.argmax(wrong))
         raise PoseError(f"{where}: v of keypoint {joint + 1} must be 0, 1 or 2. Received: {values[joint, 2]:g}")
     labelled = values[:, 2:] > 0
     return np.where(labelled, values[:, :2], np.nan) if labelled.any() else None
+
+
+def _without_unlabelled(entry: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The entry with zeros where a joint is not labelled: some tools write NaN or null there, and it is not read."""
+    given = entry["keypoints"]
+    if not isinstance(given, list) or len(given) % 3:
+        return entry
+    triples = [given[i : i + 3] for i in range(0, len(given), 3)]
+    return {"keypoints": [value for x, y, v in triples for value in ((0, 0, 0) if _is_zero(v) else (x, y, v))]}
+
+
+def _is_zero(value: Any) -> bool:
+    return isinstance(value, (int, float)) and value == 0
 
 
 def _box(entry: Mapping[str, Any], where: str) -> np.ndarray:

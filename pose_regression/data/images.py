@@ -12,6 +12,7 @@ import tensorflow as tf
 
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.files import MAX_PIXELS
 
 __all__ = ["IMAGE_SUFFIXES", "check_images", "find_broken", "without_broken"]
 
@@ -19,11 +20,9 @@ IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".t
 """Of what is taken from a folder for a picture; a file given by name may have any."""
 
 _LOG = logging.getLogger(__name__)
-# Decoded, 100 million pixels take 300 MB; MPII's largest image has 2.
-_MAX_PIXELS = 100_000_000
 
 
-def find_broken(paths: Iterable[str | Path], *, max_pixels: int = _MAX_PIXELS) -> dict[str, str]:
+def find_broken(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) -> dict[str, str]:
     """Check every image with the decoder that training and evaluation use.
 
     Each file is read in full. A JPEG is decoded to an eighth of its size, which costs about half of a full decode,

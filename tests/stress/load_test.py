@@ -178,11 +178,11 @@ def predict_many(weights: str, pictures: list[Picture], images: int) -> Predicte
 
 
 def resident(pid: int | None) -> float:
-    """Resident memory of a process, MiB; None is this one, not a number one that is gone."""
+    """Resident memory of a process in MiB, of this one if `pid` is None; a `PoseError` if it has ended."""
     try:
         return psutil.Process(pid).memory_info().rss / 2**20
-    except psutil.NoSuchProcess:
-        return math.nan
+    except psutil.NoSuchProcess as error:
+        raise PoseError("The memory of a process cannot be read: it has ended.") from error
 
 
 # ------------------------------------------------------------------------------------------------ from the server
