@@ -32,9 +32,9 @@ import sys
 from pathlib import Path
 
 from experiments.command import run
-from experiments.sharding import shard
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
+from pose_regression.evaluation.merging import shard
 from pose_regression.evaluation.scoring import (
     SCORES_FILE,
     Protocol,

@@ -40,8 +40,8 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import run
-from experiments.sharding import shard
 from pose_regression.errors import PoseError
+from pose_regression.evaluation.merging import shard
 from pose_regression.inference.video import read_frames
 
 __all__ = ["Progress", "main", "read_frames"]

@@ -15,8 +15,8 @@ those, `left_out.json`, in place of the score on LSP test; `--corrections` train
 import argparse
 from pathlib import Path
 
-from experiments.sharding import shard
 from experiments.training_run import add_options, main_of, run_training
+from pose_regression.evaluation.merging import shard
 
 FINE_TUNING = {"epochs": 70, "learning_rate": 2e-5}
 

@@ -9,8 +9,8 @@ from PIL import Image
 
 from experiments import merge, predict
 from experiments.command import run
-from experiments.sharding import shard
 from pose_regression.errors import PoseError
+from pose_regression.evaluation.merging import shard
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights

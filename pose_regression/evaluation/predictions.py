@@ -15,31 +15,33 @@ JSON and `.h5` as written here carry a SHA-256, `.mat` MATLAB's own checksum; fi
 changes a JSON file takes its `sha256` out.
 """
 
-import hashlib
-import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-import h5py
 import numpy as np
 from scipy.io import savemat
 
-from pose_regression import skeleton
-from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed, stored
-from pose_regression.data.matlab import read_variables
+from pose_regression.container import BLOCK, hdf5, sealed
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.evaluation.prediction_formats import (
+    from_json,
+    people_first,
+    read_h5,
+    read_mat,
+    read_npy,
+    to_json,
+    to_mat,
+)
+from pose_regression.evaluation.submission import read_submission, write_submission
 from pose_regression.files import atomic_path
-from pose_regression.skeleton import LSP, MPII, Skeleton
+from pose_regression.skeleton import MPII, Skeleton
 
-__all__ = ["Predictions", "load_predictions", "match", "save_mpii_submission", "save_predictions"]
+__all__ = ["Predictions", "identities", "load_predictions", "match", "save_mpii_submission", "save_predictions"]
 
 _SUFFIXES = (".json", ".h5", ".mat", ".npy")
-_MOST_PEOPLE = 1_000_000  # A damaged or hostile header must not make us reserve more memory than any data set needs.
-_EMPTY = np.zeros((0, 0))  # MATLAB's [].
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +85,9 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
     """
     path = Path(path)
     if path.suffix == ".json":
-        text = json.dumps(_to_json(predictions), allow_nan=False)
+        found = predictions
+        content = to_json(found.joints, found.pixels, found.probability, found.images, found.people)
+        text = json.dumps(content, allow_nan=False)
         with atomic_path(path) as temporary:
             temporary.write_text(text, encoding="utf-8")
     elif path.suffix == ".h5":
@@ -91,7 +95,7 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
         with atomic_path(path) as temporary:
             temporary.write_bytes(sealed(file))
     elif path.suffix == ".mat":
-        content = _to_mat(path, predictions)
+        content = to_mat(path, predictions.joints, predictions.pixels)
         with atomic_path(path) as temporary:
             savemat(temporary, content, do_compression=True)  # Compressed variables carry a checksum.
     else:
@@ -117,15 +121,15 @@ def load_predictions(path: str | Path, joints: Skeleton) -> Predictions:
     if not path.is_file():
         raise PoseError(f"{path} does not exist; expected a file of predictions.")
     if path.suffix == ".json":
-        return _from_json(path, joints)
+        return Predictions(joints, *from_json(path, joints))
     if path.suffix == ".h5":
-        return Predictions(joints, _read_h5(path, joints))
+        return Predictions(joints, read_h5(path, joints))
     if path.suffix == ".npy":
-        return Predictions(joints, _people_first(path, _read_npy(path), joints))
-    name, value = _read_mat(path)
+        return Predictions(joints, people_first(path, read_npy(path), joints))
+    name, value = read_mat(path)
     if value.dtype.names is not None:
-        return _from_submission(path, value, joints)
-    return Predictions(joints, _people_first(path, value, joints, matlab=name == "pred"))
+        return Predictions(joints, *read_submission(path, value, joints))
+    return Predictions(joints, people_first(path, value, joints, matlab=name == "pred"))
 
 
 def identities(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -196,19 +200,7 @@ def save_mpii_submission(path: str | Path, predictions: Predictions, annotation:
     rows = _rows(predictions)
     if predictions.joints != MPII or rows is None:
         raise PoseError("Expected predictions in MPII's joint order with images and people for MPII's submission.")
-    elements = []
-    for image, centers in _test_people(Path(annotation)):
-        rects = np.zeros(len(centers), [("annopoints", object), ("objpos", object)])
-        for person, center in enumerate(centers):
-            row = rows.pop((image, person), None)
-            rects[person] = (_EMPTY if row is None else {"point": _points(predictions.pixels[row])}, center)
-        elements.append(({"name": image}, rects.reshape(1, -1) if len(rects) else _EMPTY))
-    if rows:
-        image, person = next(iter(rows))
-        raise PoseError(f"{annotation} has no person {person} (0-based) in a test image {image}; check the split.")
-    pred = np.array(elements, [("image", object), ("annorect", object)]).reshape(1, -1)
-    with atomic_path(path) as temporary:
-        savemat(temporary, {"pred": pred}, do_compression=True)
+    write_submission(path, predictions.pixels, rows, annotation)
 
 
 def _rows(predictions: Predictions) -> dict[tuple[str, int], int] | None:
@@ -220,203 +212,3 @@ def _rows(predictions: Predictions) -> dict[tuple[str, int], int] | None:
         if rows.setdefault((image, person), row) != row:
             raise PoseError(f"The predictions hold person {person} of {image} twice; expected each once.")
     return rows
-
-
-def _points(pixels: np.ndarray) -> np.ndarray:
-    points = np.zeros((1, len(pixels)), [("x", object), ("y", object), ("id", object)])
-    for joint, (x, y) in enumerate(pixels):
-        points[0, joint] = (x, y, float(joint))
-    return points
-
-
-def _test_people(annotation: Path) -> list[tuple[str, list[np.ndarray | dict[str, float]]]]:
-    """Name of every test image, with every person's `objpos`, empty where the annotation's is."""
-    (release,) = read_variables(annotation, ("RELEASE",))
-    try:
-        release = release[0, 0]
-        images, train = release["annolist"].ravel(), np.asarray(release["img_train"], float).ravel()
-        if len(train) != len(images):
-            raise ValueError(f"{len(train)} marks img_train for {len(images)} images")
-        return [
-            (_text(element["image"]), [_center(rect) for rect in _elements(element["annorect"])])
-            for element in images[train == 0]
-        ]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise PoseError(f"{annotation} is not laid out as MPII's annotation ({error}).") from error
-
-
-def _center(rect: np.void) -> np.ndarray | dict[str, float]:
-    names = rect.dtype.names or ()
-    center = _elements(rect["objpos"]) if "objpos" in names else []
-    return {axis: _number(center[0][axis]) for axis in "xy"} if len(center) else _EMPTY
-
-
-def _to_json(predictions: Predictions) -> dict[str, Any]:
-    people = []
-    for row, pixels in enumerate(predictions.pixels):
-        person: dict[str, Any] = {"pixels": _null(pixels)}
-        if predictions.images is not None and predictions.people is not None:
-            person |= {"image": predictions.images[row], "person": predictions.people[row]}
-        if predictions.probability is not None:
-            person["probability"] = _null(predictions.probability[row])
-        people.append(person)
-    content = {"joints": list(predictions.joints.names), "people": people}
-    return with_checksum(content)
-
-
-def with_checksum(content: dict[str, Any]) -> dict[str, Any]:
-    """The content of a file of predictions, with the entry `sha256` over the others."""
-    return content | {"sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
-
-
-def without_checksum(content: dict[str, Any]) -> dict[str, Any]:
-    """The content less its entry `sha256`; without one, it is taken as it is.
-
-    Raises:
-        ValueError: the entry belongs to another content.
-    """
-    bare = {name: value for name, value in content.items() if name != "sha256"}
-    said = content.get("sha256")
-    if said is not None and said != with_checksum(bare)["sha256"]:
-        raise ValueError("it is damaged: its content is not that of its 'sha256', which who changes it takes out")
-    return bare
-
-
-def _null(values: np.ndarray) -> list:
-    """Nested lists in which whatever is no finite number is None, as JSON has no NaN."""
-    result = values.astype(object)
-    result[~np.isfinite(values)] = None
-    return result.tolist()
-
-
-def _from_json(path: Path, joints: Skeleton) -> Predictions:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        content = without_checksum(content)
-        source = Skeleton(tuple(map(str, content["joints"])))
-        people = content["people"]
-        pixels = np.array([person["pixels"] for person in people], np.float64)
-        if people and pixels.shape[1:] != (len(source), 2):
-            raise ValueError(f"pixels of shape {pixels.shape} for {len(source)} joints")
-        pixels = pixels.reshape(-1, len(source), 2)
-        probability = None
-        if any("probability" in person for person in people):
-            probability = np.array([person["probability"] for person in people], np.float64)
-        named = any("image" in person for person in people)
-        found = Predictions(
-            joints,
-            skeleton.reorder(pixels, source, joints),
-            None if probability is None else skeleton.reorder(probability, source, joints, axis=-1),
-            tuple(Path(str(person["image"])).name for person in people) if named else None,
-            tuple(int(person["person"]) for person in people) if named else None,
-        )
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
-        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
-        raise PoseError(f"{path} is not a file of predictions as this package writes it ({reason}).") from error
-    if not set(source.names) & set(joints.names):
-        raise PoseError(f"{path} has none of the expected joints {', '.join(joints.names)}.")
-    return found
-
-
-def _to_mat(path: Path, predictions: Predictions) -> dict[str, np.ndarray]:
-    if predictions.joints == MPII:
-        return {"preds": predictions.pixels.astype(np.float64)}
-    if predictions.joints == LSP:
-        return {"pred": predictions.pixels.astype(np.float64).transpose(2, 1, 0)}
-    raise PoseError(
-        f"{path}: .mat has a layout for the joints of MPII or LSP only; reorder them or choose .json or .h5."
-    )
-
-
-def _read_mat(path: Path) -> tuple[str, np.ndarray]:
-    try:
-        return "preds", read_variables(path, ("preds",))[0]
-    except PoseError:  # Either there is no `preds`, or the file is damaged and the next line says so again.
-        return "pred", read_variables(path, ("pred",))[0]
-
-
-def _from_submission(path: Path, pred: np.ndarray, joints: Skeleton) -> Predictions:
-    if joints != MPII:
-        raise PoseError(f"{path} holds MPII's people and joints; expected {len(joints)} joints of another data set.")
-    pixels, images, people = [], [], []
-    try:
-        for element in pred.ravel():
-            for person, rect in enumerate(_elements(element["annorect"])):
-                if "annopoints" not in rect.dtype.names:  # MATLAB keeps no field that nobody in the image has.
-                    continue
-                points = [p for a in _elements(rect["annopoints"]) for p in _elements(a["point"])]
-                if not points:
-                    continue
-                pose = np.full((len(joints), 2), np.nan)
-                for point in points:
-                    joint = _number(point["id"])
-                    if joint not in range(len(joints)):
-                        raise ValueError(f"joint id {joint}")
-                    pose[int(joint)] = _number(point["x"]), _number(point["y"])
-                pixels.append(pose)
-                images.append(_text(element["image"]))
-                people.append(person)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise PoseError(f"{path} is not laid out as MPII's submission ({error}).") from error
-    return Predictions(joints, np.array(pixels).reshape(-1, len(joints), 2), None, tuple(images), tuple(people))
-
-
-def _elements(value: np.ndarray) -> np.ndarray | list:
-    """The elements of a struct array as scipy gives it, none for MATLAB's empty []."""
-    return value.ravel() if value.dtype.names is not None else []
-
-
-def _number(value: np.ndarray) -> float:
-    return float(np.asarray(value).item())
-
-
-def _text(image: np.ndarray) -> str:
-    return str(np.asarray(image.ravel()[0]["name"]).item())
-
-
-def _read_h5(path: Path, joints: Skeleton) -> np.ndarray:
-    try:
-        content = path.read_bytes()
-        if content.startswith(MAGIC):  # of this package
-            check_seal(path, content)
-        with h5py.File(io.BytesIO(content), "r") as file:
-            if "preds" not in list(file):
-                raise PoseError(f"{path} holds {', '.join(file) or 'nothing'}; expected a data set 'preds'.")
-            data = stored(file, "preds")
-            _check(path, data.shape or (), data.dtype, joints)
-            return _people_first(path, data[()], joints)
-    except PoseError:
-        raise
-    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError or ValueError, as the damage falls.
-        raise PoseError(f"{path} is damaged or not an HDF5 file ({' '.join(str(error).split())}).") from error
-
-
-def _read_npy(path: Path) -> np.ndarray:
-    try:
-        # Mapped, so that a header promising more than the file holds fails instead of reserving memory. This never
-        # unpickles.
-        return np.lib.format.open_memmap(path, mode="r")
-    except Exception as error:  # ValueError mostly; a damaged header is parsed as Python and can fail in many ways.
-        reason = " ".join(str(error).split())
-        raise PoseError(f"{path} is damaged, pickled or not a .npy file ({reason}).") from error
-
-
-def _people_first(path: Path, value: np.ndarray, joints: Skeleton, *, matlab: bool = False) -> np.ndarray:
-    """(N, J, 2) float64 from that or from MATLAB's 2 x J x N, which `matlab` prefers where both would fit (N = 2)."""
-    count = len(joints)
-    _check(path, value.shape, value.dtype, joints)
-    if value.shape == (2, count):  # MATLAB drops the last axis of a single person.
-        value = value[..., None]
-    if value.shape[1:] != (count, 2) or (matlab and value.shape == (2, count, 2)):
-        value = np.transpose(value, (2, 1, 0))
-    return np.array(value, np.float64)
-
-
-def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype, joints: Skeleton) -> None:
-    count = len(joints)
-    if dtype.kind not in "fiu":
-        raise PoseError(f"{path} holds values of type {dtype}; expected numbers.")
-    people_first = len(shape) == 3 and shape[1:] == (count, 2) and shape[0] <= _MOST_PEOPLE
-    people_last = shape == (2, count) or (len(shape) == 3 and shape[:2] == (2, count) and shape[2] <= _MOST_PEOPLE)
-    if not (people_first or people_last):
-        raise PoseError(f"{path} holds an array of shape {shape}; expected (N, {count}, 2) or 2 x {count} x N.")
