@@ -83,10 +83,11 @@ def answers_in_pixels(
     pose, probability = np.asarray(output["pose"]), np.asarray(output["probability"])[..., 0]
     if pose.ndim == 3:
         pose, probability = pose[:, None], probability[:, None]
-    exchanged = np.broadcast_to(mirrored, len(pose))[:, None, None]
-    flip = list(skeleton.flip)
-    pose = np.where(exchanged[..., None], pose[:, :, flip], pose)
-    probability = np.where(exchanged, probability[:, :, flip], probability)
+    if np.any(mirrored):  # else the joints need not be those of `skeleton`
+        exchanged = np.broadcast_to(mirrored, len(pose))[:, None, None]
+        flip = list(skeleton.flip)
+        pose = np.where(exchanged[..., None], pose[:, :, flip], pose)
+        probability = np.where(exchanged, probability[:, :, flip], probability)
     return Estimate(transform_points(invert(affine)[:, None], pose.astype(np.float64)), probability)
 
 
