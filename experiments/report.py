@@ -14,17 +14,13 @@ take about a minute on two CPU cores. The page holds the photographs of the case
 """
 
 import argparse
-import base64
 import html
-import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from PIL import Image
 
 from experiments import curves
 from experiments.command import run
@@ -33,37 +29,17 @@ from experiments.training_run import read_options
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
+from pose_regression.evaluation.analysis import NARROW, Analysis, analyse, calibration_error
 from pose_regression.evaluation.benchmarks import BENCHMARKS, Benchmark
-from pose_regression.evaluation.scoring import load_network
 from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
-from pose_regression.evaluation.windows import predict_blocks, windows_of_samples
 from pose_regression.files import atomic_path
-from pose_regression.geometry import transform_points
-from pose_regression.skeleton import PA16J, reorder
-
-NARROW = 0.7
-"""Side of the second window of the calibration: a benchmark's own window has next to no joint outside."""
+from pose_regression.page import numbers, page, paragraph, photographs, picture, section, table
 
 CASES = 12
 """People on either contact sheet."""
 
 STEPS = 51
 """Thresholds of a PCK curve, as evalMPII's 0, 0.01 ... 0.5."""
-
-
-@dataclass(frozen=True, eq=False)
-class Analysis:
-    """How one run's best weights do on the benchmark's N people."""
-
-    parameters: int
-    pixels: np.ndarray
-    """(N, J, 2) in image pixels, in the benchmark's joint order."""
-    distances: np.ndarray
-    """(N, J') normalised distances of the joints that the benchmark's total counts; NaN where none is annotated."""
-    blocks: list[dict[str, float]]
-    """Scores of each block, the last one being the answer."""
-    calibration: dict[str, list[dict[str, float]]]
-    """Window -> `metrics.calibration`."""
 
 
 @dataclass(frozen=True)
@@ -118,38 +94,6 @@ def read_run(directory: Path) -> Run:
         raise PoseError(f"{directory} holds no history.csv; expected the --output of a training after its first epoch.")
     options = read_options(directory / "options.json")
     return Run(directory, curves.read_history(directory / "history.csv"), options)
-
-
-def analyse(weights: Path, benchmark: Benchmark, samples: Sequence[Sample]) -> Analysis:
-    """Predict `samples` with the weights, from their own window and from a narrow one, and score the answers."""
-    model, skeleton = load_network(weights, benchmark.skeleton)
-    calibration = {}
-    for name, zoom in (("the benchmark's window", 1.0), (f"{NARROW} of its side", NARROW)):
-        windows = [replace(sample, side=zoom * sample.side) for sample in samples]
-        estimate = predict_blocks(model, windows, skeleton=skeleton)
-        if zoom == 1.0:
-            pixels = reorder(estimate.pixels, skeleton, benchmark.skeleton).astype(np.float64)
-        probability = reorder(estimate.probability[:, -1], skeleton, PA16J, axis=-1)
-        calibration[name] = reliability(windows, probability)
-    blocks = [benchmark.scores(samples, answer)[benchmark.metric] for answer in np.moveaxis(pixels, 1, 0)]
-    distances = benchmark.distances(samples, pixels[:, -1])
-    distances = metrics.take_joints(distances, benchmark.skeleton, benchmark.counted)
-    return Analysis(model.count_params(), pixels[:, -1], distances, blocks, calibration)
-
-
-def reliability(samples: Sequence[Sample], probability: np.ndarray) -> list[dict[str, float]]:
-    """`metrics.calibration` of (N, 16) probabilities; joints that the data set never annotates are left out."""
-    affine = windows_of_samples(samples).affine()
-    inside = metrics.inside_crop(transform_points(affine, np.stack([sample.joints for sample in samples])))
-    known = np.stack([sample.supervised for sample in samples])
-    return metrics.calibration(np.where(known, probability, np.nan), inside)
-
-
-def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
-    """Expected calibration error: mean difference between probability given and frequency found, in [0, 1]."""
-    filled = [row for row in rows if row["count"]]
-    total = sum(row["count"] for row in filled)
-    return sum(row["count"] * abs(row["probability"] - row["frequency"]) for row in filled) / total
 
 
 # ------------------------------------------------------------------------------------------------ parts of the page
@@ -322,77 +266,6 @@ def cases(label: str, analysis: Analysis, benchmark: Benchmark, samples: Sequenc
         parts.append(f"<h3>{title}</h3>{photographs(sheet, f'{title.lower()} cases of {label}')}")
     text = f"Mean distance to the annotation (white) in {benchmark.unit}; the person's right is orange, the left blue."
     return section(f"Cases: {label}", paragraph(text), *parts)
-
-
-# ------------------------------------------------------------------------------------------------------------- HTML
-
-STYLE = """
-body { font: 15px/1.45 system-ui, sans-serif; color: #1a1a1a; background: #fff; max-width: 70rem; margin: 2rem auto;
-       padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; border-bottom: 1px solid #ccc; }
-h3 { font-size: 1rem; margin-bottom: .3rem; }
-img { max-width: 100%; height: auto; display: block; margin: .6rem 0; }
-.scroll { overflow-x: auto; } table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .2rem .6rem; text-align: right; border-bottom: 1px solid #e3e3e3; }
-th:first-child { text-align: left; } thead th { border-bottom: 1px solid #888; font-weight: 600; }
-tbody th { font-weight: 400; } code { overflow-wrap: anywhere; font-size: .85rem; } dd { margin: 0 0 .5rem 1rem; }
-@media print { h2 { break-after: avoid; } img { break-inside: avoid; } }
-"""
-
-
-def page(title: str, parts: Sequence[str]) -> str:
-    """The whole document. Its policy lets the browser load nothing that is not in it."""
-    policy = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-    name = html.escape(f"Training report: {title}")
-    return (
-        f'<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">\n'
-        f'<meta name="viewport" content="width=device-width">\n<title>{name}</title>\n<style>{STYLE}</style>\n</head>\n'
-        f"<body>\n<h1>{name}</h1>\n{''.join(parts)}</body>\n</html>\n"
-    )
-
-
-def section(title: str, *parts: str) -> str:
-    return f"<section>\n<h2>{html.escape(title)}</h2>\n{''.join(parts)}\n</section>\n"
-
-
-def paragraph(text: str) -> str:
-    return f"<p>{html.escape(text)}</p>\n"
-
-
-def table(header: Sequence[str], rows: Mapping[str, Sequence[str]]) -> str:
-    """Rows by label; every cell is text."""
-    head = "".join(f"<th>{html.escape(cell)}</th>" for cell in ("", *header))
-    body = "".join(
-        f"<tr><th>{html.escape(label)}</th>{''.join(f'<td>{html.escape(cell)}</td>' for cell in cells)}</tr>\n"
-        for label, cells in rows.items()
-    )
-    return f'<div class="scroll"><table><thead><tr>{head}</tr></thead>\n<tbody>\n{body}</tbody></table></div>\n'
-
-
-def numbers(values) -> list[str]:
-    """One decimal each; a dash where nothing was scored."""
-    return ["-" if np.isnan(value) else f"{value:.1f}" for value in values]
-
-
-def picture(figure: Figure, description: str) -> str:
-    """A diagram as an embedded SVG. As an image of its own: the names inside do not clash with another's."""
-    with matplotlib.rc_context({"svg.hashsalt": "report"}):
-        content = io.BytesIO()
-        figure.savefig(content, format="svg", metadata={"Date": None})
-    return _image(content.getvalue(), "image/svg+xml", description)
-
-
-def photographs(sheet: np.ndarray, description: str) -> str:
-    """A contact sheet as an embedded JPEG, a fifth of a PNG's size."""
-    content = io.BytesIO()
-    Image.fromarray(sheet).save(content, "JPEG", quality=85)
-    return _image(content.getvalue(), "image/jpeg", description)
-
-
-def _image(content: bytes, kind: str, description: str) -> str:
-    data = base64.b64encode(content).decode("ascii")
-    return f'<img alt="{html.escape(description)}" src="data:{kind};base64,{data}">\n'
 
 
 if __name__ == "__main__":

@@ -10,10 +10,10 @@ from PIL import Image
 from scipy.io import savemat
 
 from experiments import find_label_errors
-from experiments.find_label_errors import find, torso
 from pose_regression.data import corrections, lsp
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.evaluation.label_errors import find, torso
 from pose_regression.evaluation.predictions import Predictions, save_predictions
 from pose_regression.skeleton import LSP, PA16J, reorder
 

@@ -14,6 +14,7 @@ from experiments import curves, report
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.evaluation import analysis as analysis_of
 from pose_regression.evaluation import benchmarks
 from pose_regression.evaluation.scoring import load_network
 from pose_regression.evaluation.windows import predict_blocks
@@ -129,7 +130,7 @@ def test_reliability_counts_joints_inside_the_window_that_can_be_annotated():
     sample = Sample("x.jpg", np.array([50.0, 50.0]), 60.0, joints, supervised)
     probability = np.full((1, 16), 0.95)
     probability[0, :3] = 0.05
-    rows = report.reliability([sample], probability)
+    rows = analysis_of.reliability([sample], probability)
     assert [row["count"] for row in rows] == [2, 0, 0, 0, 0, 0, 0, 0, 0, 13]
     assert rows[0]["frequency"] == 0 and rows[9]["frequency"] == 1
 
@@ -140,13 +141,13 @@ def test_calibration_error_is_the_mean_gap_by_joints():
         {"count": 0, "probability": float("nan"), "frequency": float("nan")},
         {"count": 1, "probability": 0.9, "frequency": 0.4},
     ]
-    assert report.calibration_error(rows) == pytest.approx((3 * 0.1 + 0.5) / 4)
+    assert analysis_of.calibration_error(rows) == pytest.approx((3 * 0.1 + 0.5) / 4)
 
 
 def test_cases_show_the_worst_first_and_the_best_first(monkeypatch):
     samples = [Sample(f"im{i}.jpg", np.zeros(2), 1.0, np.zeros((16, 2)), np.ones(16, bool)) for i in range(4)]
     distances = np.array([[0.2, 0.4], [np.nan, 0.1], [np.inf, 1.0], [np.nan, np.nan]])
-    analysis = report.Analysis(1, np.zeros((4, 16, 2)), distances, [], {})
+    analysis = analysis_of.Analysis(1, np.zeros((4, 16, 2)), distances, [], {})
     shown = []
 
     def draw(samples, pixels, joints, captions, columns):
