@@ -110,7 +110,12 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw 48 people, from the best to the worst")
     parser.add_argument("--worst", action="store_true", help="of --sheet: the 48 with the largest errors instead")
     options = parser.parse_args()
+    _complete(options)
+    return options
 
+
+def _complete(options: argparse.Namespace) -> None:
+    """Fill in what depends on the benchmark; `PoseError` for options that do not fit together."""
     benchmark = BENCHMARKS[options.benchmark]
     options.split = options.split or benchmark.splits[0]
     if options.split not in benchmark.splits:
@@ -133,7 +138,6 @@ def parse() -> argparse.Namespace:
         )
     if options.output and (options.output / SCORES_FILE).exists() and not options.force:
         raise PoseError(f"{options.output} holds an earlier evaluation; give --force to replace it.")
-    return options
 
 
 if __name__ == "__main__":

@@ -30,7 +30,7 @@ from experiments.command import run
 from pose_regression.data.images import IMAGE_SUFFIXES
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
-from pose_regression.geometry import BOX_MARGIN
+from pose_regression.geometry import BOX_MARGIN, window_of_box
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.layers import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
@@ -131,9 +131,8 @@ def inspect(predictor: PosePredictor, path: Path, box: Sequence[float] | None = 
     pose, seen = predictor.inspect(path, box)
     config = predictor.model.get_config()
     photo = load_upright(path)
-    x0, y0, x1, y1 = map(float, pose.box)
-    side = max(x1 - x0, y1 - y0) * (1.0 if box is None else BOX_MARGIN)
-    left, top = (x0 + x1 - side) / 2, (y0 + y1 - side) / 2
+    center, length = window_of_box(pose.box.astype(float), margin=1.0 if box is None else BOX_MARGIN)
+    side, (left, top) = float(length), (center - length / 2).tolist()
     extent = (-left / side, (photo.shape[1] - left) / side, (photo.shape[0] - top) / side, -top / side)
     return answers(
         seen["heatmaps"], seen.get("context_heatmaps"), name=path.stem, photo=photo, extent=extent,

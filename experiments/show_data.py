@@ -10,6 +10,7 @@ the numbers of joints in the crop, annotated but outside of it, and not annotate
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -19,10 +20,11 @@ from experiments.command import run
 from pose_regression import visualize
 from pose_regression.data import augment, lsp, pipeline
 from pose_regression.data.crop import to_uint8
+from pose_regression.data.sample import Sample
 from pose_regression.evaluation.benchmarks import BENCHMARKS
 from pose_regression.skeleton import LSP, PA16J, reorder
 
-TRAINING_PEOPLE = {
+TRAINING_PEOPLE: dict[str, Callable[[Path], list[Sample]]] = {
     **{name: partial(benchmark.load, split="train") for name, benchmark in BENCHMARKS.items()},
     "lsp": partial(lsp.load, split="train", crop="joints"),
     "lspet": lsp.load_extended,
