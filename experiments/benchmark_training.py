@@ -110,7 +110,8 @@ def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
     import numpy as np
 
     from pose_regression.model.network import PoseRegressor
-    from pose_regression.training.loop import RECIPES, compile_model
+    from pose_regression.training.experiment import RECIPES
+    from pose_regression.training.supervision import compile_model
 
     grow_gpu_memory()
     idle = peak_memory()

@@ -4,11 +4,11 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 
-from pose_regression.errors import PoseError
+from pose_regression.errors import PoseError, Terminated
 
 
 def run(main: Callable[[], int | None]) -> None:
-    """Call `main` and exit: its return value (None is 0), 2 for a `PoseError`, 130 for Ctrl-C."""
+    """Call `main` and exit: its return value (None is 0), 2 for a `PoseError`, 130 for Ctrl-C, 143 for SIGTERM."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(AttributeError):  # whoever replaced it may have no encoding
             stream.reconfigure(errors="backslashreplace")  # type: ignore[union-attr]  # names of any bytes, shown
@@ -19,3 +19,6 @@ def run(main: Callable[[], int | None]) -> None:
         sys.exit(2)
     except KeyboardInterrupt:
         sys.exit(130)
+    except Terminated:
+        print("SIGTERM: the state is saved; continue with --resume.", flush=True)
+        sys.exit(128 + 15)

@@ -7,3 +7,7 @@ class PoseError(ValueError):
     Commands print the sentence and exit with code 2 (`experiments.command`); library users may catch it
     as the `ValueError` that it is.
     """
+
+
+class Terminated(Exception):
+    """SIGTERM arrived during a training; its state has been saved."""

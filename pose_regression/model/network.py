@@ -26,7 +26,7 @@ from pose_regression.model.layers import (
 STRIDE = 32
 """The sides of the image are multiples of this: 1/8 in the stem, then two poolings in block A."""
 
-OUTPUTS = ("last", "all", "maps")
+OUTPUTS = ("last", "all", "maps", "every_map")
 
 
 @register
@@ -46,7 +46,9 @@ class PoseRegressor(keras.Model):
             `"last"`: `pose` (B, N_J, 2) in [0, 1] of the crop and `probability` (B, N_J, 1) in [0, 1];
             `"all"`: the same of every block, (B, K, N_J, 2) and (B, K, N_J, 1);
             `"maps"`: as `"last"`, with `heatmaps` (B, H/8, W/8, N_J) and `context_heatmaps` (B, H/8, W/8, N_c·N_J),
-            the logits of the last block. The same weights fit all three.
+            the logits of the last block;
+            `"every_map"`: as `"all"`, with the logits of every block, (B, K, H/8, W/8, N_J) and
+            (B, K, H/8, W/8, N_c·N_J), for supervision. The same weights fit all four.
         weights: a weight file or the name of weights that ship with the project, see `weights.load_weights`.
         dtype: policy of the convolutions (`"mixed_bfloat16"`); None takes Keras' global one. The regression stage
             is float32 under any policy.
@@ -243,9 +245,13 @@ def regression_stage(*, num_joints: int, num_context: int, alpha: float, grid: s
 
 def answers(maps: list[KerasTensor], regress: Callable, outputs: str) -> dict[str, KerasTensor]:
     """What a `PoseRegressor` returns, of the heat maps of every block and its `regression_stage`."""
-    if outputs == "all":
+    if outputs in ("all", "every_map"):
         poses, probabilities = zip(*map(regress, maps), strict=True)
-        return {"pose": ops.stack(poses, axis=1), "probability": ops.stack(probabilities, axis=1)}
+        result = {"pose": ops.stack(poses, axis=1), "probability": ops.stack(probabilities, axis=1)}
+        if outputs == "every_map":
+            joints, stacked = poses[0].shape[1], ops.stack(maps, axis=1)
+            result |= {"heatmaps": stacked[..., :joints], "context_heatmaps": stacked[..., joints:]}
+        return result
     pose, probability = regress(maps[-1])
     result = {"pose": pose, "probability": probability}
     if outputs == "maps":

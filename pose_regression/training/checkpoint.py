@@ -5,14 +5,15 @@ progress of the run. The last two are kept; if the newest is damaged, the one be
 """
 
 import contextlib
-import fcntl
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import keras
 import numpy as np
+from filelock import FileLock, Timeout
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
@@ -36,14 +37,10 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        lock = open(path / ".lock", "w")
+        (path / ".lock").touch()
     except OSError as error:
         raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
-    with lock:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            raise PoseError(f"{path} is in use by another run.") from error
+    with _held(path):
         content = [entry for entry in path.iterdir() if entry.name != ".lock"]
         if content and not (resume or force):
             raise PoseError(f"{path} is not empty: continue its run with --resume, or delete it with --force.")
@@ -55,12 +52,35 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
         yield path
 
 
-def save_state(directory: str | Path, model: keras.Model, progress: dict[str, Any]) -> Path:
+@contextlib.contextmanager
+def _held(path: Path) -> Iterator[None]:
+    """Hold the directory's lock; where its file system has none, say so and go on without."""
+    lock = FileLock(path / ".lock")
+    try:
+        lock.acquire(blocking=False)
+    except Timeout as error:
+        raise PoseError(f"{path} is in use by another run.") from error
+    except (OSError, NotImplementedError):
+        print(f"{path} is on a file system without locks: nothing keeps a second run out of it.", flush=True)
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+Extra = Mapping[str, keras.Variable]
+"""Variables beside the model's that a state holds, by name."""
+
+NOTHING: Extra = MappingProxyType({})
+
+
+def save_state(directory: str | Path, model: keras.Model, progress: dict[str, Any], *, extra: Extra = NOTHING) -> Path:
     """Write the state of a compiled model and its run; older states than the last two are deleted.
 
     Args:
         directory: of the run.
         model: compiled; on any backend.
+        extra: more variables.
         progress: JSON-serializable, must hold `epoch` and `batch`, which name the file.
 
     Raises:
@@ -69,7 +89,9 @@ def save_state(directory: str | Path, model: keras.Model, progress: dict[str, An
     """
     directory = Path(directory)
     path = directory / f"state-{progress['epoch']:05d}-{progress['batch']:07d}.h5"
-    arrays = {name: keras.ops.convert_to_numpy(variable.value) for name, variable in state_variables(model).items()}
+    arrays = {
+        name: keras.ops.convert_to_numpy(variable.value) for name, variable in state_variables(model, extra).items()
+    }
     for name, array in arrays.items():
         if not np.isfinite(array).all():
             raise PoseError(
@@ -82,21 +104,23 @@ def save_state(directory: str | Path, model: keras.Model, progress: dict[str, An
     return path
 
 
-def load_state(directory: str | Path, model: keras.Model) -> dict[str, Any] | None:
+def load_state(directory: str | Path, model: keras.Model, *, extra: Extra = NOTHING) -> dict[str, Any] | None:
     """Restore the newest readable state into `model`; its progress, or None where there is no state.
 
     Says which files were damaged. `PoseError` if all are, or if they belong to another model.
     """
-    found = read_state(directory, model)
+    found = read_state(directory, model, extra=extra)
     if not found:
         return None
     arrays, progress = found
-    for name, variable in state_variables(model).items():
+    for name, variable in state_variables(model, extra).items():
         variable.assign(arrays[name])
     return progress
 
 
-def read_state(directory: str | Path, model: keras.Model) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
+def read_state(
+    directory: str | Path, model: keras.Model, *, extra: Extra = NOTHING
+) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
     """As `load_state`, but the arrays, by name, are not put into `model`."""
     damaged = []
     for path in reversed(states(directory)):
@@ -106,7 +130,7 @@ def read_state(directory: str | Path, model: keras.Model) -> tuple[dict[str, np.
             print(f"{error} Trying the state before it.", flush=True)
             damaged.append(path)
             continue
-        variables = state_variables(model)
+        variables = state_variables(model, extra)
         if variables.keys() != arrays.keys() or any(arrays[n].shape != tuple(v.shape) for n, v in variables.items()):
             raise PoseError(f"{path} is the state of another network or optimizer than the one this command describes.")
         for broken in damaged:  # it must not count as the newest when older states are deleted
@@ -122,8 +146,9 @@ def states(directory: str | Path) -> list[Path]:
     return sorted(Path(directory).glob("state-*.h5"))
 
 
-def state_variables(model: keras.Model) -> dict[str, keras.Variable]:
+def state_variables(model: keras.Model, extra: Extra = NOTHING) -> dict[str, keras.Variable]:
     """All that a state holds of a compiled model, its optimizer and its running losses, by name."""
     variables = {f"model/{name}": variable for name, variable in named_weights(model).items()}
     variables |= {f"optimizer/{i:05d}": variable for i, variable in enumerate(model.optimizer.variables)}
+    variables |= extra
     return variables | {f"metrics/{i:05d}": variable for i, variable in enumerate(model.metrics_variables)}

@@ -145,15 +145,17 @@ def from_first(value: Any) -> Any:
     return json.loads(np.asarray(_broadcast(buffer)).tobytes())
 
 
-def load_state(directory: Path, model: keras.Model) -> dict[str, Any] | None:
+def load_state(
+    directory: Path, model: keras.Model, *, extra: checkpoint.Extra = checkpoint.NOTHING
+) -> dict[str, Any] | None:
     """As `checkpoint.load_state`, on every host from host 0's directory."""
     if count() == 1:
-        return checkpoint.load_state(directory, model)
+        return checkpoint.load_state(directory, model, extra=extra)
     # Only read: to assign a shared variable is a computation of all hosts together.
-    found = checkpoint.read_state(directory, model) if first() else None
+    found = checkpoint.read_state(directory, model, extra=extra) if first() else None
     progress = from_first(found and found[1])
     if progress:
-        variables = checkpoint.state_variables(model)
+        variables = checkpoint.state_variables(model, extra)
         blank = {name: np.zeros(variable.shape, variable.dtype) for name, variable in variables.items()}
         arrays = _broadcast(found[0] if found else blank)
         for name, variable in variables.items():

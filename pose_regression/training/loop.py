@@ -1,4 +1,4 @@
-"""Training, section 4.1 of the paper: recipes, and the loop."""
+"""The loop of training, section 4.1 of the paper."""
 
 import csv
 import io
@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,60 +17,19 @@ import numpy as np
 import tensorflow as tf
 from keras import ops
 
-from pose_regression.data.augment import AUTHORS, PAPER, Augmentation, Plan, plan_epoch
+from pose_regression.data.augment import Plan, plan_epoch
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
-from pose_regression.errors import PoseError
+from pose_regression.errors import PoseError, Terminated
 from pose_regression.files import atomic_path
-from pose_regression.model.layers import register
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 from pose_regression.training import hosts
+from pose_regression.training.averages import Shown
 from pose_regression.training.checkpoint import save_state
-from pose_regression.training.losses import PROBABILITY_WEIGHT, PoseLoss, ProbabilityLoss, elastic_net
-from pose_regression.training.optimizer import RMSprop
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """How to train. The defaults are the paper's; what the paper does not have is off."""
-
-    epochs: int = 120
-    batch_size: int = 16
-    optimizer: str = "rmsprop"
-    """`"rmsprop"` as Keras 2 computed it, or `"adamw"`."""
-    learning_rate: float = 1e-3
-    schedule: str = "plateau"
-    """`"plateau"`: times `decay` when the validation score has not risen for `patience` epochs; `"steps"`: times
-    `decay` at each of `milestones`; `"cosine"`: to 1 % over the whole run, after one epoch of linear warm-up;
-    `"constant"`."""
-    decay: float = 0.4
-    patience: int = 5
-    milestones: tuple[int, ...] = ()
-    """0-based epochs."""
-    weight_decay: float = 0.0
-    """Of AdamW."""
-    entropy: bool = False
-    """The authors' pose loss, `losses.elastic_net_with_entropy`, instead of eq. 7."""
-    map_weight: float = 0.0
-    """Of `map_supervision`, against the pose loss; 0 leaves it out."""
-    augmentation: Augmentation = PAPER
-
-
-RECIPES = {
-    # Section 4.1. The patience is ours: the paper does not give it.
-    "paper": Recipe(),
-    # train_mpii_singleperson.py of deephar.
-    "deephar": Recipe(
-        batch_size=24, schedule="steps", decay=0.2, milestones=(80, 100), entropy=True, augmentation=AUTHORS
-    ),
-    # For small networks and few epochs, on one's own account.
-    "quick": Recipe(
-        epochs=20, optimizer="adamw", schedule="cosine", weight_decay=0.01,
-        augmentation=replace(PAPER, translation=0.05),
-    ),
-}  # fmt: skip
+from pose_regression.training.experiment import Recipe
+from pose_regression.training.supervision import supervision_of
 
 
 @dataclass
@@ -85,10 +44,6 @@ class Progress:
     """Epochs since the validation score last rose."""
     best: float = -math.inf
     history: list[dict[str, float]] | None = None
-
-
-class Terminated(Exception):
-    """SIGTERM arrived; the state has been saved."""
 
 
 Validate = Callable[[PoseRegressor, Sequence[keras.callbacks.Callback]], dict[str, float]]
@@ -108,35 +63,37 @@ def train(
 ) -> Progress:
     """Train a compiled model, or go on with the run in `directory`, until the recipe's last epoch.
 
-    After each epoch `validate` scores the model; its entry `"score"` decides the plateau and which weights are kept
-    as `best.weights.h5`. `last.weights.h5` and `history.csv` follow every epoch. With TensorFlow's deterministic
-    kernels, a run that is killed at any moment and continued ends bit for bit where it would have ended.
+    After each epoch `validate` scores the network, or its copy with averages (`averages.Shown`); its entry `"score"`
+    decides the plateau and which weights are kept as `best.weights.h5`. `last.weights.h5` and `history.csv` follow
+    every epoch. With TensorFlow's deterministic kernels, a run that is killed at any moment and continued ends bit for
+    bit where it would have ended.
 
     Args:
-        model: a `PoseRegressor` with `outputs="all"`, compiled by `compile_model` with the same recipe.
-        samples: the people to train on, joints in the order of `skeleton`.
-        validate: model and callbacks for its `predict` -> scores, among them `"score"`, higher is better.
+        model: compiled by `supervision.compile_model` with the same recipe.
+        samples: the people to train on, joints in the order of `skeleton`; each is seen in every epoch if
+            `batch_of` chose the recipe's batch, else the last ones of an epoch's order may be left over.
+        validate: network and callbacks for its `predict` -> scores, among them `"score"`, higher is better.
         recipe: see `Recipe`.
         directory: of the run, see `checkpoint.run_directory`.
         seed: of order and augmentation.
         skeleton: the joints.
         save_every: batches between two saved states within an epoch.
-        report: called after each epoch with model, epoch and its row of the history.
+        report: called after each epoch with the network that was validated, epoch and its row of the history.
 
     Raises:
         PoseError: a loss, weight or score that is not finite (the last good state stays), or a state of another model.
         Terminated: SIGTERM; the state is saved.
     """
-    steps = len(samples) // recipe.batch_size
-    if not steps:
-        raise PoseError(f"{len(samples)} samples do not fill one batch of {recipe.batch_size}.")
-    progress = Progress(history=[])
+    steps = steps_of(len(samples), recipe.batch_size)
+    size, progress = model.input_shape[1], Progress(history=[])
+    supervision = supervision_of(recipe, grid=model.get_config()["grid"])
+    shown = Shown(model, recipe)
     model.optimizer.build(model.trainable_variables)
-    restored = hosts.load_state(directory, model)
+    restored = hosts.load_state(directory, model, extra=shown.variables)
     if restored:
         progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
-    weight_sum = _weight_sum(model)
+    clock, weight_sum = Clock(recipe.epochs), _weight_sum(model)
     with _sigterm() as terminated:
         stop = _StopOnSignal(terminated)
         while progress.epoch < recipe.epochs:
@@ -146,13 +103,16 @@ def train(
             if recipe.schedule != "cosine":
                 model.optimizer.learning_rate = learning_rate(recipe, progress)
             plan = plan_epoch(samples, skeleton, seed=seed, epoch=epoch, augmentation=recipe.augmentation)
-            keeper = _Keeper(model, plan, progress, directory, recipe.batch_size, save_every, terminated, weight_sum)
+            plan = plan[np.arange(steps * recipe.batch_size) % len(plan)]
+            clock.epoch(epoch, first / steps)
+            keeper = _Keeper(
+                model, plan, progress, directory, recipe.batch_size, save_every, terminated, weight_sum, shown, clock
+            )
             if first < steps:
-                size = model.input_shape[1]
                 batches = training_dataset(
                     hosts.share(plan, recipe.batch_size), size=size, batch_size=recipe.batch_size // hosts.count(),
                     first_batch=first,
-                )  # fmt: skip
+                ).map(lambda image, targets: (image, supervision.targets(targets)))  # fmt: skip
                 model.fit(
                     batches, epochs=epoch + 1, initial_epoch=epoch, steps_per_epoch=steps - first, callbacks=[keeper],
                     shuffle=False, verbose=1 if sys.stdout.isatty() else 0,
@@ -161,8 +121,9 @@ def train(
             losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
             seconds = time.monotonic() - started
+            shown.renew(_images(plan[: shown.batches * recipe.batch_size], size, recipe.batch_size))
             try:
-                scores = validate(model, [stop])
+                scores = validate(shown.network, [stop])
             except _Stopped:
                 raise Terminated from None
             if not math.isfinite(scores["score"]):
@@ -171,61 +132,73 @@ def train(
             progress = _advance(progress, recipe, row)
             if not hosts.first():
                 continue
-            if progress.waiting == 0:
-                save_weights(model, directory / "best.weights.h5", skeleton=skeleton, notes={"scores": scores})
-            save_weights(model, directory / "last.weights.h5", skeleton=skeleton, notes={"scores": scores})
+            for name in ("best", "last") if progress.waiting == 0 else ("last",):
+                save_weights(
+                    shown.network, directory / f"{name}.weights.h5", skeleton=skeleton, notes={"scores": scores}
+                )
             if report:
-                report(model, epoch, row)
-            save_state(directory, model, asdict(progress))
+                report(shown.network, epoch, row)
+            save_state(directory, model, asdict(progress), extra=shown.variables)
             _write_history(directory / "history.csv", progress.history or [])
             speed = (steps - first) * recipe.batch_size / seconds
             print(
                 f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['loss']:.4f}  score {scores['score']:.2f}  "
-                f"best {progress.best:.2f}  learning rate {rate:.2e}  {speed:.1f} images/s", flush=True,
+                f"best {progress.best:.2f}  learning rate {rate:.2e}  {speed:.1f} images/s  "
+                f"{clock.left(epoch + 1)}", flush=True,
             )  # fmt: skip
     return progress
 
 
-def compile_model(model: PoseRegressor, recipe: Recipe, *, steps_per_epoch: int) -> None:
-    """Attach losses (eqs. 7 and 8 on every block), per-block losses and the recipe's optimizer."""
-    model.compile(
-        make_optimizer(recipe, steps_per_epoch=steps_per_epoch),
-        loss={"pose": PoseLoss(entropy=recipe.entropy), "probability": ProbabilityLoss()},
-        loss_weights={"pose": 1.0, "probability": PROBABILITY_WEIGHT},
-        metrics={"pose": [BlockLosses(model.get_config()["num_blocks"], name="blocks")]},
-    )
-    create_running_losses(model)
+def steps_of(count: int, batch_size: int) -> int:
+    """Batches of an epoch: all that are full; of fewer people than two batches, as many as take them all.
 
+    In those the first people of the epoch's order fill the last batch, so that nobody is left out where few are.
 
-def make_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    """The recipe's optimizer, with its schedule where that changes within an epoch."""
-    rate: Any = recipe.learning_rate
-    if recipe.schedule == "cosine":
-        total = steps_per_epoch * recipe.epochs
-        warm = min(steps_per_epoch, max(total // 10, 1))
-        rate = keras.optimizers.schedules.CosineDecay(
-            0.0, max(total - warm, 1), alpha=0.01, warmup_target=recipe.learning_rate, warmup_steps=warm
-        )
-    if recipe.optimizer == "rmsprop":
-        return RMSprop(rate)
-    if recipe.optimizer == "adamw":
-        optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
-        optimizer.exclude_from_weight_decay(var_names=["beta"])
-        return optimizer
-    raise PoseError(f"optimizer must be 'rmsprop' or 'adamw'. Received: {recipe.optimizer!r}")
-
-
-def create_running_losses(model: keras.Model) -> None:
-    """Create the variables of a compiled model's running losses.
-
-    Keras creates them at the first batch; a state restored before it needs them.
+    Raises:
+        PoseError: fewer people than one batch, see `batch_of`.
     """
-    blank = {name: np.zeros((1, *output.shape[1:]), np.float32) for name, output in model.output.items()}
-    joints = model.get_config()["num_joints"]
-    targets = {"pose": np.zeros((1, joints, 3), np.float32), "probability": np.zeros((1, joints, 2), np.float32)}
-    model.compute_loss(y=targets, y_pred=blank)
-    model.compute_metrics(None, targets, blank)
-    model.reset_metrics()
+    if count < batch_size:
+        raise PoseError(f"{count} samples do not fill one batch of {batch_size}.")
+    return count // batch_size if count >= 2 * batch_size else -(-count // batch_size)
+
+
+def batch_of(count: int, batch_size: int, devices: int = 1) -> int:
+    """The batch for `count` people: `batch_size`, or all of them where they are fewer, in parts of `devices`."""
+    if count >= batch_size:
+        return batch_size
+    return max(count // devices * devices, 1)
+
+
+class Clock:
+    """How long the whole run will go on, from the epochs since this process began.
+
+    Args:
+        epochs: of the run.
+    """
+
+    def __init__(self, epochs: int):
+        self.epochs, self.begun = epochs, time.monotonic()
+        self.first: float | None = None
+
+    def epoch(self, epoch: int, part: float) -> None:
+        """An epoch of which `part` was done before begins; the first call says where this process began."""
+        if self.first is None:
+            self.first, self.begun = epoch + part, time.monotonic()
+
+    def left(self, done: float) -> str:
+        """What to say after `done` epochs of the run: "1 h 05 min left"."""
+        first = self.first or 0.0
+        if done <= first:
+            return ""
+        minutes = (time.monotonic() - self.begun) / (done - first) * (self.epochs - done) / 60
+        hours, minutes = divmod(round(minutes), 60)
+        return f"{hours} h {minutes:02d} min left" if hours else f"{minutes} min left"
+
+
+def _images(plan: Plan, size: int, batch_size: int) -> Iterator[tf.Tensor]:
+    """The images of a plan in batches, as training sees them; nothing is read before the first is asked for."""
+    if len(plan):
+        yield from training_dataset(plan, size=size, batch_size=batch_size).map(lambda image, _: image)
 
 
 def learning_rate(recipe: Recipe, progress: Progress) -> float:
@@ -252,35 +225,14 @@ def _advance(progress: Progress, recipe: Recipe, row: dict[str, float]) -> Progr
     )
 
 
-@register
-class BlockLosses(keras.metrics.Metric):
-    """Running mean of eq. 7 for each block: `block_1` ... `block_K`."""
-
-    def __init__(self, num_blocks: int, *, name: str = "blocks", **kwargs):
-        super().__init__(name=name, **kwargs)
-        self.num_blocks = num_blocks
-        self.total = self.add_variable((num_blocks,), initializer="zeros", name="total")
-        self.count = self.add_variable((), initializer="zeros", name="count")
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        loss = elastic_net(y_true[..., :2], y_pred, y_true[..., 2])
-        self.total.assign_add(ops.sum(loss, axis=0))
-        self.count.assign_add(ops.cast(ops.shape(loss)[0], "float32"))
-
-    def result(self):
-        mean = self.total / ops.maximum(self.count, 1)
-        return {f"block_{k + 1}": mean[k] for k in range(self.num_blocks)}
-
-    def get_config(self):
-        return super().get_config() | {"num_blocks": self.num_blocks}
-
-
 class _Keeper(keras.callbacks.Callback):
     """Carries running losses over a restart, saves states, and stops on what is not finite or on SIGTERM."""
 
-    def __init__(self, model, plan: Plan, progress, directory, batch_size, save_every, terminated, weight_sum):
+    def __init__(
+        self, model, plan: Plan, progress, directory, batch_size, save_every, terminated, weight_sum, shown, clock
+    ):
         super().__init__()
-        self.weight_sum = weight_sum
+        self.weight_sum, self.shown, self.clock = weight_sum, shown, clock
         self.run, self.plan, self.progress, self.directory = model, plan, progress, directory
         self.batch_size, self.save_every, self.terminated = batch_size, save_every, terminated
         self.running = [ops.convert_to_numpy(v.value) for v in model.metrics_variables] if progress.batch else None
@@ -302,19 +254,26 @@ class _Keeper(keras.callbacks.Callback):
                 f"(images {images}). Training stopped; the last good state is kept in {self.directory}."
             )
         self.progress.batch += 1
+        steps = len(self.plan) // self.batch_size
+        if self.shown.average:
+            self.shown.average.update(self.progress.epoch * steps + self.progress.batch)
         if self.terminated.is_set():
             self.save()
             raise Terminated
         if self.progress.batch % self.save_every == 0:
             self.save()
             if not sys.stdout.isatty():
-                print(f"epoch {self.progress.epoch + 1}, batch {self.progress.batch}: {logs['loss']:.4f}", flush=True)
+                where = f"epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
+                print(
+                    f"{where}: {logs['loss']:.4f}  {self.clock.left(self.progress.epoch + self.progress.batch / steps)}",
+                    flush=True,
+                )
 
     def save(self) -> None:
         if hasattr(self.run, "jax_state_sync"):
             self.run.jax_state_sync()
         if hosts.first():
-            save_state(self.directory, self.run, asdict(self.progress))
+            save_state(self.directory, self.run, asdict(self.progress), extra=self.shown.variables)
 
 
 def _weight_sum(model: keras.Model) -> Callable[[], float]:
@@ -390,4 +349,4 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     writer.writeheader()
     writer.writerows(history)
     with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue())
+        temporary.write_text(text.getvalue(), encoding="utf-8")

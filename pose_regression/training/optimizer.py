@@ -1,9 +1,12 @@
-"""RMSprop as Keras 2 computed it."""
+"""RMSprop as Keras 2 computed it, and the optimizer of a recipe."""
+
+from typing import Any
 
 import keras
 from keras import ops
 
 from pose_regression.model.layers import register
+from pose_regression.training.experiment import Recipe
 
 
 @register
@@ -39,3 +42,19 @@ class RMSprop(keras.optimizers.Optimizer):
 
     def get_config(self):
         return super().get_config() | {"rho": self.rho, "epsilon": self.epsilon}
+
+
+def make_optimizer(recipe: Recipe, *, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+    """The recipe's optimizer, with its schedule where that changes within an epoch."""
+    rate: Any = recipe.learning_rate
+    if recipe.schedule == "cosine":
+        total = steps_per_epoch * recipe.epochs
+        warm = min(steps_per_epoch, max(total // 10, 1))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, max(total - warm, 1), alpha=0.01, warmup_target=recipe.learning_rate, warmup_steps=warm
+        )
+    if recipe.optimizer == "rmsprop":
+        return RMSprop(rate)
+    optimizer = keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["beta"])
+    return optimizer

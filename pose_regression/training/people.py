@@ -1,0 +1,163 @@
+"""Whom an experiment trains on, validates on, and how it scores them."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from pose_regression.data import coco, corrections, lsp, soft_labels
+from pose_regression.data.pipeline import without_broken
+from pose_regression.data.sample import Sample
+from pose_regression.errors import PoseError
+from pose_regression.evaluation import benchmarks
+from pose_regression.evaluation.metrics import joint_rates, pck_curve
+from pose_regression.geometry import BOX_MARGIN
+from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.training.experiment import Coco, Data, Lsp, Mpii
+
+THRESHOLD = 0.1
+"""Of PCK on one's own joints, in longer sides of the box; upright adults' PCKh@0.5 and PCK@0.2 come to about 0.07."""
+
+Score = Callable[[Sequence[Sample], np.ndarray], dict[str, float]]
+"""Samples and (N, J, 2) pixels -> scores by name, per cent."""
+
+
+@dataclass(frozen=True)
+class People:
+    """Samples, and the metric that decides."""
+
+    training: list[Sample]
+    validation: list[Sample]
+    score: Score
+    total: str
+    """the entry of `score` that decides"""
+    title: str
+    """of the metric"""
+    skeleton: Skeleton = PA16J
+    left_out: list[Sample] = field(default_factory=list)
+    """of `Lsp.fold`"""
+
+
+def load_people(data: Data) -> People:
+    """Read what `data` names.
+
+    Raises:
+        PoseError: files that are absent or damaged, or a split that leaves nothing.
+    """
+    if isinstance(data, Mpii):
+        return _mpii(data)
+    return _lsp(data) if isinstance(data, Lsp) else _coco(data)
+
+
+def _mpii(data: Mpii) -> People:
+    rules = benchmarks.SYNTHETIC if str(data.folder) == "synthetic" else benchmarks.MPII
+    training, validation = rules.load(data.folder, "train"), rules.load(data.folder, "val")
+    images = Path(validation[0].image).parent
+    if not images.is_dir():
+        raise PoseError(
+            f"{images} does not exist: download mpii_human_pose_v1.tar.gz (12.9 GB) from "
+            f"human-pose.mpi-inf.mpg.de and unpack it into {data.folder}; or train with --data synthetic."
+        )
+    return People(training, validation, rules.score, rules.total, rules.metric)
+
+
+def _lsp(data: Lsp) -> People:
+    people = lsp.load(data.folder, "train", crop="image")
+    if not 0 < data.holdout < len(people):
+        raise PoseError(f"--holdout must lie between 1 and {len(people) - 1}. Received: {data.holdout}")
+    if (data.corrections or data.fold) and not data.extra:
+        raise PoseError("--corrections and --fold are about the images of --extra, which is not given.")
+    if data.limit is not None and (data.limit < 1 or not data.extra):
+        raise PoseError(f"--limit must be positive and goes with --extra. Received: {data.limit}")
+    extended = lsp.load_extended(data.extra)[: data.limit] if data.extra else []
+    left_out: list[Sample] = []
+    if data.corrections:
+        extended = corrections.without(extended, data.corrections)
+    if data.fold:
+        left_out, extended = _fold(extended, data.fold)
+    training = people[: -data.holdout] + extended
+    if data.soft_labels:
+        pictures = [sample.image for sample in training]
+        training += soft_labels.read(data.soft_labels, pictures, skeleton=PA16J, weight=data.soft_weight)
+    return People(training, people[-data.holdout :], benchmarks.LSP.score, benchmarks.LSP.total, benchmarks.LSP.metric, left_out=left_out)
+
+
+def _fold(samples: list[Sample], text: str) -> tuple[list[Sample], list[Sample]]:
+    """Those of a fold "I/N", the Ith of every N, and the others."""
+    number, _, parts = text.partition("/")
+    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts) and int(parts) > 1):
+        raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {text}")
+    first, step = int(number) - 1, int(parts)
+    if len(samples) <= first:
+        raise PoseError(f"--fold {text} is empty: there are {len(samples)}.")
+    return samples[first::step], [sample for i, sample in enumerate(samples) if i % step != first]
+
+
+def _coco(data: Coco) -> People:
+    annotated = coco.load(data.annotations, data.images)
+    skeleton = annotated.skeleton
+    print(f"{len(skeleton)} joints: {_described(skeleton)}", flush=True)
+    _print_skipped(data.annotations, annotated.skipped)
+    if data.validation:
+        other = coco.load(data.validation, data.validation_images or data.images)
+        _print_skipped(data.validation, other.skipped)
+        if other.skeleton.names != skeleton.names:
+            raise PoseError(
+                f"{data.validation} has other joints than {data.annotations}: {', '.join(other.skeleton.names)}."
+            )
+        training, validation = list(annotated.samples), other.samples
+    else:
+        training, validation = hold_out(annotated.samples, data.holdout)
+    validation = without_broken(validation)
+
+    def score(samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, float]:
+        return score_pck(samples, pixels, skeleton)
+
+    return People(training, validation, score, "PCK", f"PCK@{THRESHOLD} of the box", skeleton)
+
+
+def hold_out(samples: Sequence[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
+    """Training and validation: the people in the last `fraction` of the pictures, at least one, are the latter.
+
+    The last and not any: neighbours in a file are often frames of one film.
+
+    Raises:
+        PoseError: `fraction` is not between 0 and 1, or there is but one picture.
+    """
+    pictures = list(dict.fromkeys(sample.image for sample in samples))
+    if not 0 < fraction < 1:
+        raise PoseError(f"--holdout must lie between 0 and 1. Received: {fraction}")
+    if len(pictures) < 2:
+        raise PoseError(f"{pictures[0]} is the only picture with people; expected one more to validate on.")
+    held = set(pictures[-max(1, round(fraction * len(pictures))) :]) - {pictures[0]}
+    return [s for s in samples if s.image not in held], [s for s in samples if s.image in held]
+
+
+def score_pck(samples: Sequence[Sample], pixels: np.ndarray, skeleton: Skeleton) -> dict[str, float]:
+    """PCK by joint and pooled ("PCK"), per cent; NaN for a joint that is never labelled.
+
+    Args:
+        samples: N people.
+        pixels: (N, J, 2) predictions in image pixels; NaN is a miss.
+        skeleton: the J joints.
+    """
+    length = np.array([sample.side for sample in samples]) / BOX_MARGIN
+    present = np.stack([sample.present for sample in samples])
+    distances = np.linalg.norm(pixels - np.stack([sample.joints for sample in samples]), axis=-1) / length[:, None]
+    distances = np.where(present, np.nan_to_num(distances, nan=np.inf), np.nan)
+    # A joint may have any name, and these become columns of the history beside "loss" and "score".
+    rates = {f"PCK {name}": rate for name, rate in joint_rates(distances, skeleton, THRESHOLD).items()}
+    return rates | {"PCK": float(pck_curve(distances, np.array([THRESHOLD]))[0])}
+
+
+def _described(skeleton: Skeleton) -> str:
+    pairs = [f"{skeleton.names[i]} <-> {skeleton.names[j]}" for i, j in enumerate(skeleton.flip) if i < j]
+    others = [name for i, name in enumerate(skeleton.names) if skeleton.flip[i] == i]
+    return ", ".join(pairs + others)
+
+
+def _print_skipped(path: Path, skipped: dict[str, int]) -> None:
+    reasons = [f"{count} {reason}" for reason, count in skipped.items() if count]
+    if reasons:
+        print(f"{path}: skipped {', '.join(reasons)}.", flush=True)

@@ -1,0 +1,157 @@
+"""`run(experiment, directory)`: what every training command, notebook and test calls."""
+
+from collections.abc import Callable
+from contextlib import nullcontext
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import keras
+
+from pose_regression.data.pipeline import prepare_crops, without_broken
+from pose_regression.errors import PoseError
+from pose_regression.evaluation.windows import predict_blocks
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import load_model, named_weights
+from pose_regression.training import hosts
+from pose_regression.training.checkpoint import run_directory
+from pose_regression.training.curves import plot_history
+from pose_regression.training.experiment import Experiment, keep_experiment
+from pose_regression.training.loop import Validate, batch_of, steps_of, train
+from pose_regression.training.machine import Scope, device_count, set_up
+from pose_regression.training.people import People, load_people
+from pose_regression.training.supervision import Supervision, compile_model, supervision_of
+from pose_regression.training.tensorboard import TensorBoard
+
+FEW = 50
+"""People to validate on; with fewer, a score's standard error exceeds 5 points or so."""
+
+
+def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, force: bool = False) -> Path:
+    """Train, validating after every epoch.
+
+    Args:
+        experiment: what to train.
+        directory: of the run.
+        resume: it may hold a run of the same experiment, which goes on.
+        force: it may hold a run, which is deleted.
+
+    Returns:
+        The directory, with `best.weights.h5`, `last.weights.h5`, `history.csv`, `curves.png`, `options.json` and
+        `tensorboard/`. The processes of all hosts but the first end here.
+
+    Raises:
+        PoseError: files, values or machines at fault.
+        Terminated: SIGTERM; the state is saved.
+    """
+    machine, batch = experiment.machine, experiment.recipe.batch_size
+    devices, directory = device_count(machine), Path(directory)
+    if batch % devices:
+        raise PoseError(f"--batch-size {batch} does not divide by the number of devices, {devices}.")
+    if directory.is_dir() and set(p.name for p in directory.iterdir()) - {".lock"} and not (resume or force):
+        raise PoseError(f"{directory} is not empty: continue its run with --resume, or delete it with --force.")
+    scope = set_up(machine)
+    keras.utils.set_random_seed(experiment.seed)
+    keras.config.set_dtype_policy(machine.dtype)
+    people = load_people(experiment.data)
+    first = machine.host_index == 0
+    with run_directory(directory, resume=resume, force=force) if first else nullcontext(directory):
+        if first:
+            keep_experiment(directory / "options.json", experiment, resume=resume)
+        training = without_broken(people.training)
+        if machine.cache:
+            size = max(448 * experiment.network.input_size // 256, experiment.network.input_size)
+            training = prepare_crops(
+                training, machine.cache, augmentation=experiment.recipe.augmentation, size=size
+            )  # fmt: skip
+        with hosts.watched():
+            _train(experiment, replace(people, training=training), directory, scope)
+        hosts.leave()
+    if not first:
+        raise SystemExit(0)
+    return directory
+
+
+def _train(experiment: Experiment, people: People, directory: Path, scope: Scope) -> None:
+    """What `run` does once directory, devices and images are ready."""
+    recipe, training, validation = experiment.recipe, people.training, people.validation
+    batch = batch_of(len(training), recipe.batch_size, device_count(experiment.machine))
+    if batch != recipe.batch_size:
+        print(f"{len(training)} people do not fill a batch of {recipe.batch_size}: it has {batch}.", flush=True)
+        recipe = replace(recipe, batch_size=batch)
+    steps = steps_of(len(training), batch)
+    if len(validation) < hosts.count():
+        raise PoseError(f"{len(validation)} people to validate on are too few for {hosts.count()} hosts.")
+    supervision = supervision_of(recipe)
+    with scope():
+        network = _network(experiment, people, supervision.outputs)
+        compile_model(network, recipe, steps_per_epoch=steps)
+    print(
+        f"{len(training)} people to train on, {len(validation)} to validate on, "
+        f"{network.count_params():,} parameters, {steps} batches an epoch.", flush=True,
+    )  # fmt: skip
+    if len(validation) < FEW:
+        print(f"With {len(validation)} people to validate on, scores say little: trust no difference.", flush=True)
+    report = TensorBoard(directory / "tensorboard", validation, people.skeleton) if hosts.first() else None
+    train(
+        network, training, _validation(people, supervision), recipe, directory, seed=experiment.seed,
+        skeleton=people.skeleton, save_every=experiment.machine.save_every, report=report and _alone(report),
+    )  # fmt: skip
+    if hosts.first():
+        plot_history(directory / "history.csv", directory / "curves.png", total=people.total)
+
+
+def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegressor:
+    size, asked = experiment.network.input_size, experiment.network
+    network = PoseRegressor(
+        (size, size, 3), num_joints=len(people.skeleton), num_blocks=asked.blocks, width=asked.width,
+        num_context=asked.context, alpha=asked.alpha, outputs=outputs,
+    )  # fmt: skip
+    if experiment.weights != "none":
+        start_from(network, experiment.weights)
+    return network
+
+
+def _validation(people: People, supervision: Supervision) -> Validate:
+    """Scores of every block; on several hosts each predicts its share."""
+    read = cache(supervision.read)
+    samples, score, total = people.validation, people.score, people.total
+
+    def validate(network, callbacks) -> dict[str, float]:
+        with hosts.alone():
+            mine = samples[hosts.index() :: hosts.count()]
+            pixels = predict_blocks(read(network), mine, callbacks=callbacks, skeleton=people.skeleton).pixels
+            poses = hosts.gather(pixels, len(samples))
+        scores = score(samples, poses[:, -1])
+        blocks = {f"score_block_{k + 1}": score(samples, poses[:, k])[total] for k in range(poses.shape[1])}
+        return {"score": scores[total], **scores, **blocks}
+
+    return validate
+
+
+def _alone(report: Callable) -> Callable:
+    def told(network, epoch, row) -> None:
+        with hosts.alone():
+            report(network, epoch, row)
+
+    return told
+
+
+def start_from(model: PoseRegressor, weights: str | Path) -> None:
+    """Give `model` the weights of a network for any joints, except to the layers whose shape the joints decide.
+
+    Raises:
+        PoseError: no such weights, or a network of another width or fewer blocks; `model` is then unchanged.
+    """
+    source = named_weights(load_model(weights)[0])
+    fitting = {}
+    for name, variable in named_weights(model).items():
+        if name in source and source[name].shape == variable.shape:
+            fitting[name] = variable
+        elif not name.endswith(("/heatmaps/kernel", "/project/kernel")):
+            raise PoseError(
+                f"--weights {weights} is a network of another size: {name} is "
+                f"{tuple(source[name].shape) if name in source else 'missing'}, expected {tuple(variable.shape)}."
+            )
+    for name, variable in fitting.items():
+        variable.assign(source[name].value)
