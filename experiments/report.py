@@ -22,10 +22,7 @@ from pathlib import Path
 import numpy as np
 from matplotlib.figure import Figure
 
-from experiments import curves
 from experiments.command import run
-from experiments.curves import History
-from experiments.training_run import read_options
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
@@ -34,6 +31,9 @@ from pose_regression.evaluation.benchmarks import BENCHMARKS, Benchmark
 from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
 from pose_regression.files import atomic_path
 from pose_regression.page import numbers, page, paragraph, photographs, picture, section, table
+from pose_regression.training import curves
+from pose_regression.training.curves import History
+from pose_regression.training.experiment import read_options
 
 CASES = 12
 """People on either contact sheet."""
@@ -49,7 +49,7 @@ class Run:
     directory: Path
     history: History
     options: dict
-    """Its `options.json`: "options", "recipe", "command"."""
+    """Its `options.json`, see `training.experiment.read_options`."""
 
 
 def main() -> None:
@@ -103,7 +103,8 @@ def overview(runs: Mapping[str, Run]) -> str:
     """What was run and what came of it, a row for each run, and the commands."""
     rows = {}
     for label, run_ in runs.items():
-        options, recipe, history = run_.options["options"], run_.options["recipe"], run_.history
+        options, recipe = run_.options["experiment"]["network"], run_.options["experiment"]["recipe"]
+        history = run_.history
         best = int(np.nanargmax(history["score"])) if np.isfinite(history["score"]).any() else 0
         rows[label] = [
             f"{options.get('blocks', '-')} × {options.get('width', '-')}",

@@ -95,6 +95,12 @@ def read_json(path: Path) -> Any:
         raise PoseError(f"{path} is not JSON: {error}.") from error
 
 
+def write_json(path: Path, content: Any) -> None:
+    """Write `content` as JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+
+
 def shown(row: Sequence[str]) -> str:
     """A line of CSV for a message: after a quotation mark that nothing closes it is the rest of the file."""
     text = ",".join(row)

@@ -33,7 +33,7 @@ def parser(request, monkeypatch) -> argparse.ArgumentParser:
 
 
 def test_the_commands_are_found():
-    assert {"train_mpii", "train_lsp", "evaluate", "predict", "export", "serve", "torture_resume"} <= set(COMMANDS)
+    assert {"train_mpii", "train_lsp", "evaluate", "predict", "export", "serve"} <= set(COMMANDS)
 
 
 @pytest.mark.parametrize(("parser", "name"), [(name, name) for name in COMMANDS], indirect=["parser"])

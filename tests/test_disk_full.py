@@ -22,7 +22,6 @@ from PIL import Image
 
 from experiments import predict
 from experiments.command import run
-from experiments.curves import plot_history
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import find_broken
@@ -39,7 +38,10 @@ from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, save_weights
 from pose_regression.skeleton import MPII, PA16J
 from pose_regression.training.checkpoint import load_state, run_directory, save_state, states
-from pose_regression.training.loop import Recipe, _write_history, compile_model, train
+from pose_regression.training.curves import plot_history
+from pose_regression.training.experiment import Recipe
+from pose_regression.training.loop import _write_history, train
+from pose_regression.training.supervision import compile_model
 from pose_regression.visualize import save_image
 
 QUOTA = 100

@@ -1,6 +1,6 @@
 import json
 import sys
-from contextlib import nullcontext
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -8,22 +8,24 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import ablation_table1 as ablation
-from experiments.training_run import train_network
+from experiments import ablation_table1
 from pose_regression.data.sample import Sample
-from pose_regression.errors import PoseError
+from pose_regression.errors import PoseError, Terminated
 from pose_regression.evaluation.benchmarks import LSP
 from pose_regression.evaluation.windows import predict
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, save_weights
-from pose_regression.training.heatmap_regression import argmax_decoder
-from pose_regression.training.loop import Terminated
+from pose_regression.training import ablation, run
+from pose_regression.training.argmax import argmax_decoder
+from pose_regression.training.curves import read_history
+from pose_regression.training.experiment import RECIPES, Experiment, Lsp, Network
+from pose_regression.training.people import People
 
 SMALL = "--benchmark lsp --data nowhere --recipe quick --epochs 2 --batch-size 2 --blocks 1 --width 8 --input-size 32"
 
 
 @pytest.fixture(scope="module")
-def benchmark(tmp_path_factory) -> ablation.Benchmark:
+def people(tmp_path_factory) -> list[Sample]:
     """Six noisy pictures with joints anywhere; the same people for all purposes."""
     folder, rng = tmp_path_factory.mktemp("people"), np.random.default_rng(0)
     people = []
@@ -32,22 +34,34 @@ def benchmark(tmp_path_factory) -> ablation.Benchmark:
         Image.fromarray(rng.integers(0, 255, (32, 32, 3), np.uint8)).save(image)
         joints = rng.uniform(4, 28, (16, 2))
         people.append(Sample(str(image), np.array([16.0, 16.0]), 32.0, joints, np.ones(16, bool)))
-    return ablation.Benchmark("Noise", "PCK", LSP.score, people, people, people)
+    return people
 
 
 @pytest.fixture
-def sweep(benchmark, monkeypatch, tmp_path):
+def loaded(people, monkeypatch):
+    """What the experiment's data gives."""
+    everybody = People(people, people, LSP.score, LSP.total, LSP.metric)
+    for module in (ablation, run):
+        monkeypatch.setattr(module, "load_people", lambda data: everybody)
+    monkeypatch.setattr(ablation, "test_people", lambda experiment: people)
+
+
+@pytest.fixture
+def sweep(loaded, monkeypatch, tmp_path):
     """The command with instant trainings and scores, as a function of more arguments; and what was trained, in order.
 
     A network's PCK is 50 plus its seed, the maxima's 10 less.
     """
     trained: list[str] = []
 
-    def instant(options, directory: Path, scope, **_):
+    def instant(experiment, directory: Path, **_) -> Path:
+        directory.mkdir(exist_ok=True)
+        ablation.keep_experiment(directory / "options.json", experiment, resume=True)
         trained.append(directory.name)
-        (directory / "history.csv").write_text("epoch,score,score_argmax\n1,20,10\n2,30.5,12\n")
+        (directory / "history.csv").write_text("epoch,learning_rate,loss,score\n1,1,1,20\n2,1,1,30.5\n")
+        return directory
 
-    def score(weights: Path, training: ablation.Training, _) -> dict:
+    def score(weights: Path, training: ablation.Training, *_) -> dict:
         seed = int(weights.parent.name.rpartition("_")[2])
         scores = {"network": {"Head": 1.0, "PCK": 50.0 + seed}, "argmax": {"Head": 0.0, "PCK": 40.0 + seed}}
         read = {name: scores[name] for name in training.readers}
@@ -55,11 +69,10 @@ def sweep(benchmark, monkeypatch, tmp_path):
 
     def command(*more: str) -> Path:
         monkeypatch.setattr(sys, "argv", ["table1", *SMALL.split(), "--output", str(tmp_path / "run"), *more])
-        ablation.main()
+        ablation_table1.main()
         return tmp_path / "run"
 
-    monkeypatch.setattr(ablation, "load", lambda options: benchmark)
-    monkeypatch.setattr(ablation, "train_network", instant)
+    monkeypatch.setattr(ablation, "run", instant)
     monkeypatch.setattr(ablation, "scored", score)
     return command, trained
 
@@ -98,18 +111,19 @@ def test_joints_on_the_grid_are_the_nearest_cells():
     assert np.isnan(pixels[2:]).all()
 
 
-def test_alpha_changed_after_training_is_the_network_with_that_alpha(benchmark, tmp_path):
+def test_alpha_changed_after_training_is_the_network_with_that_alpha(people, tmp_path):
     keras.utils.set_random_seed(1)
     model = PoseRegressor((32, 32, 3), num_blocks=1, width=8, alpha=0.8)
     heatmaps = model.get_layer("block_b_1").get_layer("heatmaps").kernel
     heatmaps.assign(heatmaps * 30)  # a fresh network's answers all lie in the middle
     save_weights(model, tmp_path / "a.weights.h5")
-    exact = ablation.Benchmark("", "Total", lambda _, pixels: {"Total": pixels.tolist()}, (), (), benchmark.test)
-    result = ablation.scored(tmp_path / "a.weights.h5", ablation.TRAININGS["alpha_0.8"], exact)
+    exact = replace(LSP, metric="all", total="Total", tables={"all": lambda _, pixels: {"Total": pixels.tolist()}})
+    result = ablation.scored(tmp_path / "a.weights.h5", ablation.TRAININGS["alpha_0.8"], exact, people)
     np.testing.assert_allclose(result["totals"][8], result["scores"]["network"]["Total"], atol=1e-3)
     other = PoseRegressor(**model.get_config() | {"alpha": 0.3})
     other.set_weights(model.get_weights())
-    np.testing.assert_allclose(result["totals"][3], predict(other, benchmark.test).pixels, atol=1e-3)
+    expected = exact.score(people, predict(other, people).pixels)["Total"]
+    np.testing.assert_allclose(result["totals"][3], expected, atol=1e-3)
     assert np.abs(np.subtract(result["totals"][0], result["totals"][10])).max() > 0.5
 
 
@@ -119,7 +133,7 @@ def test_sweep_trains_four_networks_a_seed_and_writes_five_rows(sweep):
     assert trained == [f"{name}_seed_{seed}" for seed in (0, 1) for name in ablation.TRAININGS]
     figures = json.loads((directory / "table1_lsp.json").read_text())
     assert list(figures["rows"]) == ["a1", "a2", "b", "c", "d"]
-    assert figures["rows"]["a1"]["validation"] == [[10, 12]] * 2  # read from the maxima of (b)'s maps
+    assert figures["rows"]["a1"]["validation"] == []  # (b) is validated, not the maxima of its maps
     assert figures["rows"]["a2"]["validation"] == figures["rows"]["b"]["validation"] == [[20, 30.5]] * 2
     assert figures["rows"]["d"]["mean"] == {"Head": 1, "PCK": 50.5}
     assert figures["rows"]["a1"]["mean"] == {"Head": 0, "PCK": 40.5}
@@ -132,20 +146,20 @@ def test_sweep_trains_four_networks_a_seed_and_writes_five_rows(sweep):
 
 def test_interrupted_sweep_goes_on_where_it_was_and_more_seeds_add_to_it(sweep, monkeypatch):
     command, trained = sweep
-    whole = ablation.train_network
+    whole = ablation.run
 
-    def cut_off(options, directory, scope, **rest):
+    def cut_off(experiment, directory, **rest):
         if directory.name == "alpha_0.9_seed_0":
             raise Terminated
-        whole(options, directory, scope, **rest)
+        return whole(experiment, directory, **rest)
 
-    monkeypatch.setattr(ablation, "train_network", cut_off)
+    monkeypatch.setattr(ablation, "run", cut_off)
     with pytest.raises(Terminated):
         command("--seeds", "1")
     assert trained == ["no_context_seed_0", "heatmaps_seed_0"]
     with pytest.raises(PoseError, match="--resume"):
         command("--seeds", "1")
-    monkeypatch.setattr(ablation, "train_network", whole)
+    monkeypatch.setattr(ablation, "run", whole)
     command("--seeds", "1", "--resume")
     assert trained[2:] == ["alpha_0.9_seed_0", "alpha_0.8_seed_0"]
     command("--seeds", "2", "--resume")
@@ -157,22 +171,14 @@ def test_interrupted_sweep_goes_on_where_it_was_and_more_seeds_add_to_it(sweep, 
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["no_context", "heatmaps"])
-def test_training_without_context_also_records_how_argmax_does(name, benchmark, monkeypatch, tmp_path):
-    monkeypatch.setattr(sys, "argv", ["table1", *SMALL.split()])
-    options = ablation.options_of(ablation.parse(), name, seed=0)
-    supervise = ablation.TRAININGS[name].supervise
-    train_network(
-        options, tmp_path, nullcontext, training=benchmark.training, validation=benchmark.validation, score=LSP.score,
-        total="PCK", supervise=supervise,
-    )  # fmt: skip
-    history = ablation.read_history(tmp_path / "history.csv")
-    assert history["epoch"] == [1, 2]
-    assert ("score_argmax" in history) == (name == "no_context")
-    model, _ = load_model(tmp_path / "last.weights.h5", outputs="all")
-    final = history["score_argmax" if name == "no_context" else "score"][-1]
-    pixels = predict(argmax_decoder(model), benchmark.validation).pixels
-    assert LSP.score(benchmark.validation, pixels)["PCK"] == pytest.approx(final)
+def test_the_network_trained_on_heatmaps_is_validated_by_its_maxima(people, loaded, tmp_path):
+    recipe = replace(RECIPES["quick"], epochs=2, batch_size=2)
+    experiment = Experiment(Lsp(tmp_path), Network(blocks=1, width=8, input_size=32), recipe)
+    run.run(ablation.TRAININGS["heatmaps"].of(experiment, 0), tmp_path / "run")
+    final = read_history(tmp_path / "run/history.csv")["score"][-1]
+    model, _ = load_model(tmp_path / "run/last.weights.h5", outputs="every_map")
+    pixels = predict(argmax_decoder(model), people).pixels
+    assert LSP.score(people, pixels)["PCK"] == pytest.approx(final)
 
 
 @pytest.mark.parametrize(
@@ -181,11 +187,9 @@ def test_training_without_context_also_records_how_argmax_does(name, benchmark, 
         ("--alpha 0.7", "--alpha is what the rows differ in"),
         ("--context 0", "at least 1. Received: 0"),
         ("--seeds 0", "--seeds must be at least 1"),
-        ("--benchmark mpii --extra somewhere", "--extra goes with --benchmark lsp"),
-        ("--limit 5", "--limit must be positive and goes with --extra"),
     ],
 )
 def test_options_that_make_no_sense_are_one_sentence(arguments, message, monkeypatch):
     monkeypatch.setattr(sys, "argv", ["table1", *SMALL.split(), *arguments.split()])
     with pytest.raises(PoseError, match=message):
-        ablation.parse()
+        ablation_table1.main()

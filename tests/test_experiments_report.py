@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from experiments import curves, report
+from experiments import report
 from pose_regression.data import mpii, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -21,6 +21,7 @@ from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J
+from pose_regression.training import curves
 
 HISTORY = """epoch,learning_rate,loss,block_1,block_2,pose_loss,probability_loss,score,Head,Knee,UBody,Total,\
 score_block_1,score_block_2
@@ -61,7 +62,8 @@ def _run(directory: Path, *, seed: int | None = None) -> Path:
     """A training's directory, with the weights of an untrained tiny network if there is a seed."""
     directory.mkdir(parents=True)
     (directory / "history.csv").write_text(HISTORY)
-    options = {"options": {"blocks": 2, "width": 18, "input_size": 32, "context": 2}, "recipe": {"epochs": 3}}
+    network = {"blocks": 2, "width": 18, "input_size": 32, "context": 2}
+    options = {"experiment": {"network": network, "recipe": {"epochs": 3}}}
     (directory / "options.json").write_text(json.dumps(options | {"command": "train --data <here>"}))
     if seed is not None:
         keras.utils.set_random_seed(seed)
@@ -193,7 +195,7 @@ def test_a_runs_curves_are_drawn(tmp_path):
         ("options.json", None, "options.json cannot be read"),
         ("options.json", "{", "options.json is not JSON"),
         ("options.json", "[]", "options.json is damaged"),
-        ("options.json", "{}", "options.json is damaged: it has no options"),
+        ("options.json", "{}", "options.json is damaged: it has no experiment"),
     ],
 )
 def test_a_damaged_run_is_one_sentence(tmp_path, monkeypatch, file, content, message):

@@ -13,7 +13,6 @@ from PIL import Image
 from experiments import predict as predict_command
 from experiments import train_custom
 from experiments.command import run
-from experiments.training_run import main_of
 from pose_regression.data import coco, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -22,6 +21,8 @@ from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import load_model, named_weights, save_weights
 from pose_regression.skeleton import MPII, Skeleton
+from pose_regression.training.people import hold_out, score_pck
+from pose_regression.training.run import start_from
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
 PICTURES = 8
@@ -82,7 +83,7 @@ def command(people, monkeypatch):
         given = ["--annotations", people / f"coco{joints}.json", "--images", people / "images", *arguments]
         monkeypatch.setattr(sys, "argv", ["train_custom", *map(str, given)])
         with pytest.raises(SystemExit) as end:
-            main_of(train_custom.main)
+            run(train_custom.main)
         return end.value.code
 
     return call
@@ -145,7 +146,7 @@ def test_training_can_start_from_weights_for_other_joints(people, command, tmp_p
     save_weights(model, source)
     started = PoseRegressor((64, 64, 3), num_joints=5, num_blocks=1, width=18)
     before = {name: np.array(variable) for name, variable in named_weights(started).items()}
-    train_custom.start_from(started, source)
+    start_from(started, source)
     theirs = named_weights(model)
     for name, variable in named_weights(started).items():
         expected = before[name] if "heatmaps" in name else np.array(theirs[name])
@@ -167,21 +168,21 @@ def test_pck_counts_labelled_joints_within_a_tenth_of_the_longer_side():
         Sample("x", np.zeros(2), s, joints, np.ones(3, bool)) for s, joints in zip(side, true, strict=True)
     ]  # fmt: skip
     found = np.array([[[16.0, 18], [20, 30.1], [0, 0]], [[50.0, 149.9], [0, 0], [0, 0]]])
-    scores = train_custom.score_pck(people, found, joints)
+    scores = score_pck(people, found, joints)
     assert scores["PCK a"] == 100 and scores["PCK b"] == 0 and np.isnan(scores["PCK c"])
     assert scores["PCK"] == pytest.approx(200 / 3)
     found[0, 0] = np.nan
-    assert train_custom.score_pck(people, found, joints)["PCK"] == pytest.approx(100 / 3)
+    assert score_pck(people, found, joints)["PCK"] == pytest.approx(100 / 3)
 
 
 def test_the_last_pictures_are_held_out_with_all_their_people():
     people = [Sample(image, np.zeros(2), 1.0, np.zeros((1, 2)), np.ones(1, bool)) for image in "aabbccccdd"]
-    training, validation = train_custom.hold_out(people, 0.4)
+    training, validation = hold_out(people, 0.4)
     assert "".join(sample.image for sample in training) == "aabb"
     assert "".join(sample.image for sample in validation) == "ccccdd"
-    assert len(train_custom.hold_out(people, 0.01)[1]) == 2 and len(train_custom.hold_out(people, 0.99)[0]) == 2
+    assert len(hold_out(people, 0.01)[1]) == 2 and len(hold_out(people, 0.99)[0]) == 2
     with pytest.raises(PoseError, match="'?a'? is the only picture"):
-        train_custom.hold_out(people[:2], 0.5)
+        hold_out(people[:2], 0.5)
 
 
 @pytest.mark.parametrize(

@@ -1,6 +1,5 @@
 """What no file, download or photograph may do; the rest is in the tests of each module (`docs/reliability.md`)."""
 
-import argparse
 import importlib
 import json
 import pickle
@@ -23,7 +22,6 @@ from test_data_mpii import write_h5
 from experiments import merge
 from experiments.command import run
 from experiments.report import read_run
-from experiments.training_run import keep_options
 from pose_regression.container import BLOCK, sealed
 from pose_regression.data import images, mpii, synthetic
 from pose_regression.errors import PoseError
@@ -32,6 +30,7 @@ from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.weights import load_model
 from pose_regression.skeleton import MPII
+from pose_regression.training.experiment import read_options
 
 ROOT = Path(__file__).parents[1]
 
@@ -137,7 +136,7 @@ def test_deep_json_of_a_run_and_of_an_export_is_one_sentence(tmp_path):
         (tmp_path / name).write_text('{"options":' * 100_000)
     (tmp_path / "history.csv").write_text("epoch,score\n1,2\n")
     for read, said in (
-        (lambda: keep_options(tmp_path / "options.json", argparse.Namespace(resume=True), {}), "options.json is not"),
+        (lambda: read_options(tmp_path / "options.json"), "options.json is not"),
         (lambda: read_run(tmp_path), "options.json is not JSON"),
         (lambda: load_runtime("onnx", tmp_path), "model.json is missing or damaged"),
         (lambda: synthetic.write(tmp_path, train=1, validation=1), "holds something else than synthetic people"),

@@ -30,7 +30,9 @@ from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J
 from pose_regression.training import loop as training
 from pose_regression.training.checkpoint import load_state, states
-from pose_regression.training.loop import Recipe, compile_model, train
+from pose_regression.training.experiment import Recipe
+from pose_regression.training.loop import train
+from pose_regression.training.supervision import compile_model
 
 TINY = Recipe(epochs=1, batch_size=2, optimizer="adamw", schedule="constant", augmentation=NONE)
 

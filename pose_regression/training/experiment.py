@@ -244,7 +244,10 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
     """
     new = to_json(experiment)
     if path.exists() and resume:
-        old = dict(_leaves(read_options(path)["experiment"]))
+        kept = read_options(path)["experiment"]
+        if "data" not in kept:
+            raise PoseError(f"--resume: the run in {path.parent} was started by an earlier version; continue it there.")
+        old = dict(_leaves(kept))
         for name, value in _leaves(new):
             if name not in FREE and old.get(name) != value:
                 raise PoseError(
@@ -260,12 +263,15 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
 def read_options(path: Path) -> dict[str, Any]:
     """The content of a run's options.json: `experiment` (see `from_json`) and `command`.
 
+    Of a run of an earlier version the experiment has `network` and `recipe` alone.
+
     Raises:
-        PoseError: the file cannot be read, is damaged, or is of an earlier version.
+        PoseError: the file cannot be read or is damaged.
     """
     kept = read_json(path)
     if isinstance(kept, dict) and isinstance(kept.get("options"), dict):
-        raise PoseError(f"{path} was written by a version before 0.2, which this one does not continue or report.")
+        earlier = {"network": kept["options"], "recipe": kept.get("recipe")}
+        kept = {"experiment": earlier, "command": kept.get("command", "")}
     parts = kept.get("experiment") if isinstance(kept, dict) else None
     if not isinstance(parts, dict) or not all(isinstance(parts.get(name), dict) for name in ("network", "recipe")):
         raise PoseError(f"{path} is damaged: it has no experiment with a network and a recipe.")

@@ -264,10 +264,8 @@ class _Keeper(keras.callbacks.Callback):
             self.save()
             if not sys.stdout.isatty():
                 where = f"epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
-                print(
-                    f"{where}: {logs['loss']:.4f}  {self.clock.left(self.progress.epoch + self.progress.batch / steps)}",
-                    flush=True,
-                )
+                left = self.clock.left(self.progress.epoch + self.progress.batch / steps)
+                print(f"{where}: {logs['loss']:.4f}  {left}", flush=True)
 
     def save(self) -> None:
         if hasattr(self.run, "jax_state_sync"):

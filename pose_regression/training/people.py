@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pose_regression.data import coco, corrections, lsp, soft_labels
-from pose_regression.data.pipeline import without_broken
+from pose_regression.data.images import without_broken
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import benchmarks
+from pose_regression.evaluation.merging import shard
 from pose_regression.evaluation.metrics import joint_rates, pck_curve
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.skeleton import PA16J, Skeleton
@@ -75,23 +76,21 @@ def _lsp(data: Lsp) -> People:
     if data.corrections:
         extended = corrections.without(extended, data.corrections)
     if data.fold:
-        left_out, extended = _fold(extended, data.fold)
+        left_out, extended = shard(extended, data.fold, option="--fold")
+        if not extended:
+            raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {data.fold}")
     training = people[: -data.holdout] + extended
     if data.soft_labels:
         pictures = [sample.image for sample in training]
         training += soft_labels.read(data.soft_labels, pictures, skeleton=PA16J, weight=data.soft_weight)
-    return People(training, people[-data.holdout :], benchmarks.LSP.score, benchmarks.LSP.total, benchmarks.LSP.metric, left_out=left_out)
-
-
-def _fold(samples: list[Sample], text: str) -> tuple[list[Sample], list[Sample]]:
-    """Those of a fold "I/N", the Ith of every N, and the others."""
-    number, _, parts = text.partition("/")
-    if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts) and int(parts) > 1):
-        raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {text}")
-    first, step = int(number) - 1, int(parts)
-    if len(samples) <= first:
-        raise PoseError(f"--fold {text} is empty: there are {len(samples)}.")
-    return samples[first::step], [sample for i, sample in enumerate(samples) if i % step != first]
+    return People(
+        training,
+        people[-data.holdout :],
+        benchmarks.LSP.score,
+        benchmarks.LSP.total,
+        benchmarks.LSP.metric,
+        left_out=left_out,
+    )
 
 
 def _coco(data: Coco) -> People:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 import keras
 
-from pose_regression.data.pipeline import prepare_crops, without_broken
+from pose_regression.data.cache import prepare_crops
+from pose_regression.data.images import check_images, without_broken
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.network import PoseRegressor
@@ -58,6 +59,7 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
     with run_directory(directory, resume=resume, force=force) if first else nullcontext(directory):
         if first:
             keep_experiment(directory / "options.json", experiment, resume=resume)
+        check_images(people.validation)
         training = without_broken(people.training)
         if machine.cache:
             size = max(448 * experiment.network.input_size // 256, experiment.network.input_size)

@@ -46,8 +46,10 @@ class Supervision:
     """network -> a model that shares its weights and gives `pose` (B, K, J, 2) and `probability` (B, K, J, 1)."""
 
     def targets(self, targets: dict[str, Any]) -> dict[str, Any]:
-        """Those of the pipeline, for every output that has a loss: the maps' are the joints'."""
-        return {name: targets["pose" if name == "heatmaps" else name] for name in self.losses}
+        """Those of the pipeline and, where there are maps, the joints for them: Keras wants one for every output."""
+        if self.outputs == "all":
+            return targets
+        return targets | {"heatmaps": targets["pose"], "context_heatmaps": targets["pose"]}
 
 
 def paper(*, entropy: bool = False) -> Supervision:

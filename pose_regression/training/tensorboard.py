@@ -6,9 +6,9 @@ from pathlib import Path
 import numpy as np
 import tensorflow as tf
 
-from pose_regression.data.pipeline import evaluation_dataset
+from pose_regression.data.crop import normalize
 from pose_regression.data.sample import Sample
-from pose_regression.geometry import crop_affine
+from pose_regression.evaluation.windows import crops_of
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import Skeleton
 from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
@@ -47,11 +47,9 @@ class TensorBoard:
     def _pictures(self, viewer: PoseRegressor) -> tuple[np.ndarray, np.ndarray]:
         """(N, S, S, 3) uint8 each: the crops with poses, and with part maps."""
         shown, size = self.shown, viewer.input_shape[1]
-        affine = crop_affine(np.stack([s.center for s in shown]), np.array([s.side for s in shown]))
-        batches = evaluation_dataset([s.image for s in shown], affine, size=size, batch_size=PICTURES)
-        images = np.concatenate(list(batches))
+        crops = crops_of(shown, size=size)
+        images = normalize(crops).numpy()
         output = {k: np.asarray(v) for k, v in viewer.predict(images, verbose=0).items()}
-        crops = ((images + 1) * 127.5).astype(np.uint8)
         poses = [
             draw_pose(crop, pose * size, self.skeleton, probability=probability[:, 0])
             for crop, pose, probability in zip(crops, output["pose"], output["probability"], strict=True)

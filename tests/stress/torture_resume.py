@@ -1,6 +1,6 @@
 """Kill a training again and again, and compare its end with one that was left alone.
 
-    python -m experiments.torture_resume --kills 10 --in-save 3 --terms 2
+    python -m tests.stress.torture_resume --kills 10 --in-save 3 --terms 2
 
 Trains a tiny network twice on a small synthetic set, in deterministic mode: once undisturbed, once killed with SIGKILL
 `--kills` times, at random moments and `--in-save` times while a state is being written, and ended with SIGTERM
@@ -22,21 +22,22 @@ import sys
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
-import pose_regression.evaluation.windows  # noqa: F401  for the forked processes
-import pose_regression.training.loop  # noqa: F401
-from experiments import train_mpii
-from experiments.command import run
-from experiments.training_run import main_of
+from experiments.command import run as command
 from pose_regression.container import read_container
 from pose_regression.data import synthetic
-from pose_regression.errors import PoseError
+from pose_regression.errors import PoseError, Terminated
 from pose_regression.training.checkpoint import states
+from pose_regression.training.experiment import RECIPES, Experiment, Machine, Mpii, Network
+from pose_regression.training.run import run
 
-TINY = "--recipe quick --blocks 1 --width 36 --input-size 64 --batch-size 8 --deterministic --save-every 2".split()
+NETWORK = Network(blocks=1, width=36, input_size=64)
+MACHINE = Machine(deterministic=True, save_every=2)
+RECIPE = replace(RECIPES["quick"], batch_size=8, statistics_batches=3, average=0.9)
 STEPS = 20
 """Batches of an epoch."""
 STEPS_BETWEEN = 12
@@ -46,6 +47,9 @@ LONGEST_EXIT = 30.0
 
 
 def main() -> int:
+    if sys.argv[1:2] == ["train"]:  # one of the trainings that are started as users start them
+        train(Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4]))
+        return 0
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=10, metavar="N", help="with SIGKILL (default: 10)")
     parser.add_argument(
@@ -162,32 +166,38 @@ def differences(a: Path, b: Path) -> list[str]:
     return problems
 
 
+def train(data: Path, output: Path, epochs: int) -> None:
+    """The training that is killed: it goes on where it was, if it was."""
+    experiment = Experiment(Mpii(data), NETWORK, replace(RECIPE, epochs=epochs), MACHINE)
+    run(experiment, output, resume=True)
+
+
 def _command(data: Path, output: Path, epochs: int) -> list[str]:
-    """The arguments of `experiments.train_mpii`."""
-    return ["--data", str(data), "--output", str(output), "--resume", *TINY, "--epochs", str(epochs)]
+    """The arguments of `train`."""
+    return [str(data), str(output), str(epochs)]
 
 
-def _spawn(command: list[str], log: Path) -> int:
-    """Start a training as users do; its process id."""
-    arguments = [sys.executable, "-m", "experiments.train_mpii", *command]
+def _spawn(arguments: list[str], log: Path) -> int:
+    """Start a training in a process of its own; its id."""
+    call = [sys.executable, "-m", "tests.stress.torture_resume", "train", *arguments]
     open_log = (os.POSIX_SPAWN_OPEN, 1, str(log), os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
     actions = [open_log, (os.POSIX_SPAWN_DUP2, 1, 2)]
-    return os.posix_spawn(sys.executable, arguments, os.environ, file_actions=actions)
+    return os.posix_spawn(sys.executable, call, os.environ, file_actions=actions)
 
 
-def _fork(command: list[str], log: Path) -> int:
+def _fork(arguments: list[str], log: Path) -> int:
     """Start a training in a copy of this process; its id."""
     sys.stdout.flush()
     if pid := os.fork():
         return pid
+    code = 0
     try:
         descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o644)
         os.dup2(descriptor, 1)
         os.dup2(descriptor, 2)
-        sys.argv = ["train_mpii", *command]
-        main_of(train_mpii.main)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else 1
+        train(Path(arguments[0]), Path(arguments[1]), int(arguments[2]))
+    except Terminated:
+        code = 128 + signal.SIGTERM
     except BaseException:  # it must not go on as a second copy of the caller
         traceback.print_exc()
         code = 1
@@ -223,4 +233,4 @@ def _steps(output: Path) -> int:
 
 
 if __name__ == "__main__":
-    run(main)
+    command(main)

@@ -16,21 +16,15 @@ from PIL import Image
 from pose_regression.container import read_container
 from pose_regression.data.augment import NONE
 from pose_regression.data.sample import Sample
-from pose_regression.errors import PoseError
+from pose_regression.errors import PoseError, Terminated
 from pose_regression.model.network import PoseRegressor
 from pose_regression.training.checkpoint import states
-from pose_regression.training.loop import (
-    RECIPES,
-    Progress,
-    Recipe,
-    Terminated,
-    _advance,
-    compile_model,
-    learning_rate,
-    train,
-)
+from pose_regression.training.experiment import RECIPES, Recipe
+from pose_regression.training.loop import Clock, Progress, _advance, batch_of, learning_rate, steps_of, train
+from pose_regression.training.supervision import compile_model
 
 TINY = Recipe(epochs=2, batch_size=2, optimizer="adamw", schedule="cosine")
+AVERAGED = replace(TINY, average=0.9, statistics_batches=2)
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +66,15 @@ def _same(a: Path, b: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("stop_at", [1, 2, 4])
-def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, tmp_path, stop_at):
+@pytest.mark.parametrize(("stop_at", "recipe"), [(1, TINY), (2, AVERAGED), (4, AVERAGED)])
+def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, tmp_path, stop_at, recipe):
     tf.config.experimental.enable_op_determinism()
     alone, stopped = tmp_path / "alone", tmp_path / "stopped"
     alone.mkdir()
     stopped.mkdir()
-    train(_model(TINY, people), people, _validate, TINY, alone)
+    train(_model(recipe, people), people, _validate, recipe, alone)
 
-    model = _model(TINY, people)
+    model = _model(recipe, people)
     fit, batches = model.fit, itertools.count(1)
 
     def interrupt(batch, logs):
@@ -92,10 +86,10 @@ def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, tmp
 
     model.fit = fit_interrupted
     with pytest.raises(Terminated):
-        train(model, people, _validate, TINY, stopped)
+        train(model, people, _validate, recipe, stopped)
     progress = read_container(states(stopped)[-1])[1]["progress"]
     assert progress["epoch"] * 3 + progress["batch"] == stop_at
-    train(_model(TINY, people), people, _validate, TINY, stopped)
+    train(_model(recipe, people), people, _validate, recipe, stopped)
     _same(alone, stopped)
 
 
@@ -163,6 +157,32 @@ def test_training_reduces_the_loss_and_records_every_block(people, tmp_path):
     assert progress == Progress(**asdict(progress))
 
 
+@pytest.mark.parametrize(("count", "batch", "steps"), [(8, 8, 1), (9, 8, 2), (15, 8, 2), (16, 8, 2), (23, 8, 2)])
+def test_no_sample_is_lost_where_an_epoch_would_be_one_batch(count, batch, steps):
+    assert steps_of(count, batch) == steps
+
+
+def test_a_batch_is_no_larger_than_the_people_and_divides_by_the_devices():
+    assert [batch_of(count, 16) for count in (3, 16, 40)] == [3, 16, 16]
+    assert batch_of(7, 16, devices=2) == 6
+
+
+def test_people_fill_up_the_last_of_two_batches(people, tmp_path):
+    progress = train(
+        _model(replace(TINY, batch_size=4), people), people, _validate, replace(TINY, batch_size=4), tmp_path
+    )
+    assert progress.epoch == 2 and progress.history[-1]["loss"] > 0
+
+
+def test_the_time_left_is_of_the_whole_run(monkeypatch):
+    seconds = iter([0.0, 0.0, 600.0, 1200.0])
+    monkeypatch.setattr("pose_regression.training.loop.time.monotonic", lambda: next(seconds))
+    clock = Clock(10)
+    clock.epoch(3, 0.5)  # resumed in the middle of the fourth epoch
+    assert clock.left(4.0) == "2 h 00 min left"
+    assert clock.left(9.5) == "2 min left"
+
+
 def test_fewer_samples_than_a_batch_are_refused(people, tmp_path):
     recipe = replace(TINY, batch_size=8)
     with pytest.raises(PoseError, match="do not fill one batch of 8"):
@@ -175,7 +195,8 @@ import numpy as np, tensorflow as tf, keras
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from pose_regression.model.network import PoseRegressor
-from pose_regression.training.loop import Recipe, compile_model
+from pose_regression.training.experiment import Recipe
+from pose_regression.training.supervision import compile_model
 rng = np.random.default_rng(0)
 images = rng.uniform(-1, 1, (8, 32, 32, 3)).astype("float32")
 pose = np.concatenate([rng.uniform(0, 1, (8, 16, 2)), np.ones((8, 16, 1))], -1).astype("float32")
