@@ -1,6 +1,6 @@
 """What is not a number, and what is barely one: stopped at once with the images named, or trained with finite losses.
 
-See also tests/test_training.py (a loss that is not finite, weights that are not, too few samples), tests/test_losses.py
+See also tests/test_loop.py (a loss that is not finite, weights that are not, too few samples), tests/test_losses.py
 (absent joints, certain and wrong probabilities), tests/test_layers.py (huge logits) and tests/test_predictor.py (arrays
 and weights that are not finite throughout).
 """
@@ -28,7 +28,7 @@ from pose_regression.geometry import crop_affine
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J
-from pose_regression.training import loop as training
+from pose_regression.training import supervision as training
 from pose_regression.training.checkpoint import load_state, states
 from pose_regression.training.experiment import Recipe
 from pose_regression.training.loop import train
