@@ -49,7 +49,7 @@ def main() -> None:
     from pose_regression.data.synthetic import rendered_crops
     from pose_regression.inference.export import BOUNDS, export_model
     from pose_regression.inference.loaders import load_runtime
-    from pose_regression.model.weights import load_model
+    from pose_regression.model.load import load_model
 
     people = lsp.load(options.lsp, "test") if options.lsp else []
     model, skeleton = load_model(options.weights)

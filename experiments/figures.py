@@ -33,7 +33,7 @@ from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN, window_of_box
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
-from pose_regression.model.layers import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
+from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
 from pose_regression.skeleton import LSP, Skeleton, reorder
 from pose_regression.visualize import heatmaps_to_rgb, joint_colors, softmax_map
 
@@ -60,7 +60,7 @@ class Answers:
     """Where the photo's left, right, bottom and top edges lie, crop-normalised."""
     skeleton: Skeleton
     grid: str
-    """Of the coordinates, `layers.coordinate_ramp`."""
+    """Of the coordinates, `regression.coordinate_ramp`."""
     alpha: float
     heatmaps: np.ndarray
     """(H, W, J) logits of the part maps."""

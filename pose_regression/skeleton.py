@@ -1,6 +1,6 @@
 """Joint names, orders, flip pairs and limbs: the only place that knows which index is which joint."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -18,6 +18,8 @@ class Skeleton:
 
     names: tuple[str, ...]
     limbs: tuple[tuple[str, str], ...] = ()
+    learned: tuple[str, ...] | None = field(default=None, compare=False)
+    """The joints that a network was trained on, where that is known and they are not all."""
 
     def __post_init__(self) -> None:
         if len(set(self.names)) != len(self.names):
@@ -25,6 +27,8 @@ class Skeleton:
         for limb in self.limbs:
             for name in limb:
                 self.index(name)
+        for name in self.learned or ():
+            self.index(name)
 
     def __len__(self) -> int:
         return len(self.names)
@@ -41,9 +45,46 @@ class Skeleton:
         return tuple(self.names.index(m) if (m := mirrored(n)) in self.names else i for i, n in enumerate(self.names))
 
     @cached_property
+    def known(self) -> np.ndarray:
+        """(J,) bool: joints that the network has learned; all where nothing is said."""
+        return np.array([self.learned is None or name in self.learned for name in self.names])
+
+    @cached_property
+    def derived(self) -> dict[int, tuple[int, int]]:
+        """Joints that were not learned, with the two learned ones they lie midway between (see `MIDPOINTS`)."""
+        return {
+            self.index(name): (self.index(a), self.index(b))
+            for name, (a, b) in MIDPOINTS.items()
+            if name in self.names and not self.known[self.index(name)]
+            and {a, b} <= {n for n, known in zip(self.names, self.known, strict=True) if known}
+        }  # fmt: skip
+
+    @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
         """The limbs as pairs of joint indices."""
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)
+
+
+MIDPOINTS = {"pelvis": ("right_hip", "left_hip"), "thorax": ("right_shoulder", "left_shoulder")}
+"""What MPII's pelvis and thorax are: within 0.008 head sizes (median) of it in 1,992 of its validation people."""
+
+
+def complete(values: np.ndarray, skeleton: Skeleton) -> np.ndarray:
+    """Put what follows from learned joints in the place of joints that were not learned.
+
+    Args:
+        values: (..., J, C) pixels of the joints, or anything else that has a midpoint.
+        skeleton: the joints, with those that were learned.
+
+    Returns:
+        A copy in which each of `skeleton.derived` is the mean of its two joints, and what neither was learned nor can
+        be derived is NaN.
+    """
+    result = np.array(values)
+    result[..., ~skeleton.known, :] = np.nan
+    for joint, (a, b) in skeleton.derived.items():
+        result[..., joint, :] = (result[..., a, :] + result[..., b, :]) / 2
+    return result
 
 
 def mirrored(name: str) -> str:

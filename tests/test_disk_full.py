@@ -34,8 +34,9 @@ from pose_regression.inference.coco_files import Found, Picture, write_csv, writ
 from pose_regression.inference.export import export_model
 from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.pose import Pose
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model, save_weights
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import MPII, PA16J
 from pose_regression.training.checkpoint import load_state, run_directory, save_state, states
 from pose_regression.training.curves import plot_history

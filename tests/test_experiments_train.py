@@ -14,7 +14,7 @@ from experiments import train_lsp, train_mpii
 from experiments.command import run as main_of
 from pose_regression.data import lsp, synthetic
 from pose_regression.evaluation.predictions import load_predictions
-from pose_regression.model.weights import load_model
+from pose_regression.model.load import load_model
 from pose_regression.skeleton import LSP
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()

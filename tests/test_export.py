@@ -18,13 +18,14 @@ from pose_regression.inference.export import (
     answer_in_float32,
     deviation_from,
     export_model,
-    fold_batch_norms,
 )
 from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.folding import fold_batch_norms
 from pose_regression.model.hub import shipped_weights
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model, named_weights
+from pose_regression.model.weights import named_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 PACKAGES = {

@@ -28,7 +28,7 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import load_predictions
 from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
-from pose_regression.model.weights import load_model
+from pose_regression.model.load import load_model
 from pose_regression.skeleton import MPII
 from pose_regression.training.experiment import read_options
 
@@ -207,8 +207,8 @@ def pickle_file(path: Path, executed: Path) -> None:
 def test_code_in_a_keras_file_is_not_run(tmp_path, write):
     path, executed = tmp_path / "hostile.keras", tmp_path / "executed"
     write(path, executed)
-    for load in (load_model, PosePredictor):  # both take the project's own weight files alone
-        with pytest.raises(PoseError, match="hostile.keras is not a file of this project"):
+    for load in (load_model, PosePredictor):
+        with pytest.raises(PoseError, match="hostile.keras is no .keras file that can be read|holds no PoseRegressor"):
             load(path)
     with pytest.raises(Exception, match="unsafe|allow_pickle|Lambda|[Oo]bject arrays|could not be loaded"):
         keras.saving.load_model(path)

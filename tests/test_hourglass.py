@@ -3,7 +3,10 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.model.hourglass import Hourglass
+from pose_regression.model.hourglass import Hourglass, Stacks
+from pose_regression.model.load import load_model
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import save_weights
 
 
 def convolution(inputs: int, outputs: int, size: int) -> int:
@@ -95,3 +98,38 @@ def test_first_convolution_is_padded_on_both_sides():
 def test_impossible_arguments_are_refused(arguments, named):
     with pytest.raises(PoseError, match=named):
         Hourglass(**arguments)
+
+
+@pytest.fixture
+def with_stacks() -> PoseRegressor:
+    keras.utils.set_random_seed(0)
+    return PoseRegressor((64, 64, 3), backbone=Stacks(num_stacks=2, features=8), outputs="all")
+
+
+def test_as_a_backbone_it_trains_a_step_through_the_regression_stage(with_stacks):
+    assert with_stacks.output["pose"].shape == (None, 2, 16, 2)
+    assert with_stacks.get_config()["num_blocks"] == 2
+    before = [weight.copy() for weight in with_stacks.get_weights()]
+    with_stacks.compile("sgd", loss={"pose": "mse", "probability": "mse"})
+    images = np.random.default_rng(0).uniform(-1, 1, (2, 64, 64, 3)).astype("float32")
+    targets = {"pose": np.full((2, 2, 16, 2), 0.1, "float32"), "probability": np.ones((2, 2, 16, 1), "float32")}
+    first = with_stacks.train_on_batch(images, targets)
+    assert np.isfinite(first[0] if isinstance(first, list) else first)
+    assert any(not np.array_equal(a, b) for a, b in zip(before, with_stacks.get_weights(), strict=True))
+
+
+def test_as_a_backbone_it_comes_back_from_both_kinds_of_file(with_stacks, tmp_path):
+    images = np.random.default_rng(0).uniform(-1, 1, (1, 64, 64, 3)).astype("float32")
+    expected = with_stacks.predict(images, verbose=0)["pose"]
+    save_weights(with_stacks, tmp_path / "a.weights.h5")
+    with_stacks.save(tmp_path / "a.keras")
+    weights, _ = load_model(tmp_path / "a.weights.h5", outputs="all")
+    for again in (weights, keras.saving.load_model(tmp_path / "a.keras", safe_mode=True)):
+        assert again.get_config()["backbone"] == with_stacks.get_config()["backbone"]
+        np.testing.assert_allclose(again.predict(images, verbose=0)["pose"], expected, atol=1e-6)
+
+
+def test_as_a_backbone_its_maps_are_a_quarter_of_the_image(with_stacks):
+    maps = with_stacks.with_outputs("every_map").output
+    assert maps["heatmaps"].shape == (None, 2, 16, 16, 16)
+    assert maps["context_heatmaps"].shape == (None, 2, 16, 16, 32)

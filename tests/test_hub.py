@@ -21,6 +21,7 @@ from test_weights import write_authors_file
 from pose_regression.container import read_container
 from pose_regression.errors import PoseError
 from pose_regression.model import hub, weights
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
 
 
@@ -111,14 +112,13 @@ def test_published_weights_are_those_of_the_authors_release():
 def test_weights_are_downloaded_converted_and_kept(model, content, serve, publish, cache, monkeypatch):
     server = serve({"/release/authors.h5": (200, {}, content)})
     url = publish(server.server_port)
-    monkeypatch.setattr(weights, "PoseRegressor", narrow)
-    loaded, skeleton = weights.load_model("mpii")
+    loaded, skeleton = load_model("mpii")
     for old, new in zip(model.get_weights(), loaded.get_weights(), strict=True):
         np.testing.assert_array_equal(old, new)
     assert len(skeleton) == 16
     assert files(cache) == ["mpii.weights.h5"]
     assert read_container(cache / "mpii.weights.h5")[1]["notes"]["url"] == url
-    again, _ = weights.load_model("mpii")
+    again, _ = load_model("mpii")
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     assert server.requested == ["/release/authors.h5"]
     # What the authors' own file refuses: another input size.
@@ -126,24 +126,18 @@ def test_weights_are_downloaded_converted_and_kept(model, content, serve, publis
     np.testing.assert_array_equal(small.get_weights()[0], model.get_weights()[0])
 
 
-def narrow(*arguments, **options):
-    """The width cannot be read from the authors' layout: theirs is always 576."""
-    return PoseRegressor(*arguments, **{"width": 16} | options)
-
-
 @pytest.mark.parametrize("elsewhere", [False, True], ids=["right file", "another file"])
 def test_redirect_to_another_host_is_followed_and_verified(content, serve, publish, cache, monkeypatch, elsewhere):
-    monkeypatch.setattr(weights, "PoseRegressor", narrow)
     store = serve({"/object": (200, {}, content[:-1] + b"x" if elsewhere else content)})
     location = {"Location": f"http://localhost:{store.server_port}/object"}
     server = serve({"/release/authors.h5": (302, location, b"")})
     publish(server.server_port)
     if elsewhere:
         with pytest.raises(PoseError, match="could not be downloaded .*its MD5 is"):
-            weights.weights_path("mpii")
+            weights.fetch_weights("mpii")
         assert files(cache) == []
     else:
-        assert weights.weights_path("mpii") == cache / "mpii.weights.h5"
+        assert weights.fetch_weights("mpii") == cache / "mpii.weights.h5"
     assert store.requested == ["/object"]
 
 
@@ -163,7 +157,7 @@ def test_failed_download_is_one_sentence_and_leaves_nothing(content, serve, publ
     server = serve({"/release/authors.h5": answer(content)})
     url = publish(server.server_port)
     with pytest.raises(PoseError, match=reason) as caught:
-        weights.load_model("mpii")
+        load_model("mpii")
     message = str(caught.value)
     assert url in message and str(cache / "authors.h5") in message and "\n" not in message
     assert files(cache) == []
@@ -185,7 +179,7 @@ def test_a_body_without_end_is_given_up(serve, publish, cache, monkeypatch, anno
     server = serve({}, Endless)
     publish(server.server_port)
     with pytest.raises(PoseError, match="could not be downloaded .it is longer than 1000000 bytes"):
-        weights.weights_path("mpii")
+        weights.fetch_weights("mpii")
     assert files(cache) == []
 
 
@@ -202,7 +196,7 @@ def test_a_body_that_comes_in_drops_is_given_up(serve, publish, cache, monkeypat
     monkeypatch.setattr(hub, "LONGEST", 0.5)
     publish(serve({}, Drops).server_port)
     with pytest.raises(PoseError, match="could not be downloaded .not done after 0.5 seconds"):
-        weights.weights_path("mpii")
+        weights.fetch_weights("mpii")
     assert files(cache) == []
 
 
@@ -235,18 +229,17 @@ def test_a_silent_server_is_given_up(publish, cache, monkeypatch):
         listener.listen()
         publish(listener.getsockname()[1])
         with pytest.raises(PoseError, match="could not be downloaded .*timed out"):
-            weights.weights_path("mpii")
+            weights.fetch_weights("mpii")
 
 
 def test_a_file_fetched_by_hand_is_checked_and_used(content, publish, cache, monkeypatch):
-    monkeypatch.setattr(weights, "PoseRegressor", narrow)
     publish(free_port())
     cache.mkdir(parents=True)
     (cache / "authors.h5").write_bytes(content[:-1] + b"x")
     with pytest.raises(PoseError, match="authors.h5 is not the published file, or damaged: its MD5 is "):
-        weights.weights_path("mpii")
+        weights.fetch_weights("mpii")
     (cache / "authors.h5").write_bytes(content)
-    assert weights.weights_path("mpii").is_file()
+    assert weights.fetch_weights("mpii").is_file()
     assert files(cache) == ["authors.h5", "mpii.weights.h5"]  # the user's file stays
 
 
@@ -255,7 +248,7 @@ def test_cache_that_cannot_be_written_is_named(serve, content, publish, monkeypa
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
     publish(serve({"/release/authors.h5": (200, {}, content)}).server_port)
     with pytest.raises(PoseError, match="file/pose_regression could not be written: .*KERAS_HOME names another place"):
-        weights.weights_path("mpii")
+        weights.fetch_weights("mpii")
 
 
 def test_shipped_weights_are_found_in_a_clone_and_in_an_installed_package(monkeypatch, tmp_path):

@@ -6,9 +6,9 @@ from keras import layers
 
 from pose_regression.errors import PoseError
 from pose_regression.model.hourglass import Hourglass
-from pose_regression.model.layers import ContextAggregation, JointProbability, SoftArgmax
 from pose_regression.model.macs import KINDS, count_macs
 from pose_regression.model.network import PoseRegressor
+from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax
 
 
 def only(**counts: int) -> dict[str, int]:

@@ -13,9 +13,10 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.model.layers import SoftArgmax
+from pose_regression.model.authors_weights import authors_order, load_authors_weights
 from pose_regression.model.network import OUTPUTS, PoseRegressor
-from pose_regression.model.weights import _authors_layout, _file_order, load_authors_weights, save_weights
+from pose_regression.model.regression import SoftArgmax
+from pose_regression.model.weights import named_weights, save_weights
 from pose_regression.training.losses import elastic_net_with_entropy, probability_entropy
 from pose_regression.training.optimizer import RMSprop
 
@@ -79,21 +80,14 @@ def golden_model(pose_reference: Path, name: str, folder: Path, dtype: str | Non
     return model
 
 
-def with_last_maps(model: PoseRegressor) -> keras.Model:
-    """The outputs of `model`, and `maps`, all logits of its second and last block."""
-    boxes = {layer.name: layer for layer in model.layers}
-    _, features = boxes["block_b_1"](boxes["block_a_1"](boxes["stem"](model.input)))
-    return keras.Model(model.input, model.output | {"maps": boxes["block_b_2"](boxes["block_a_2"](features))})
-
-
 @pytest.mark.real_data
 @pytest.mark.slow
 @pytest.mark.parametrize("name", GOLDEN)
 def test_golden_vectors_of_the_authors(name, pose_reference, tmp_path):
     model = golden_model(pose_reference, name, tmp_path)
     image = golden_recipe(pose_reference).make_input(GOLDEN[name][0])
-    found = with_last_maps(model).predict(image, verbose=0)
-    heatmaps, context = found["maps"][..., :16], found["maps"][..., 16:]
+    found = model.with_outputs("every_map").predict(image, verbose=0)
+    heatmaps, context = found["heatmaps"][:, -1], found["context_heatmaps"][:, -1]
     with np.load(pose_reference / "network" / f"ref_{name}.npz") as expected:
         for block in (1, 2):
             np.testing.assert_allclose(found["pose"][:, block - 1], expected[f"pose_b{block}"], rtol=0, atol=1e-5)
@@ -110,7 +104,7 @@ def test_golden_vectors_of_the_authors(name, pose_reference, tmp_path):
 @pytest.mark.skipif(importlib.util.find_spec("jax") is None, reason="jax is not installed")
 @tensorflow_only
 def test_layers_and_golden_vectors_hold_on_jax():
-    files = [str(Path(__file__).with_name("test_layers.py")), __file__]
+    files = [str(Path(__file__).with_name("test_regression.py")), __file__]
     selected = "hand_matrix or hand_computed_joints or small_probabilities or without_any_context or golden_vectors_of"
     result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-rs", "-p", "no:cacheprovider", "-k", selected, *files],
@@ -150,8 +144,8 @@ def training_step(request, pose_reference, tmp_path_factory):
     file_names = {group["group"]: group["weight_names"] for group in layout["groups"]}
     variables = {
         f"{group}|{name}": variable
-        for group, sub_model, layers in _authors_layout(2)
-        for name, variable in zip(file_names[group], _file_order(model.get_layer(sub_model), layers), strict=True)
+        for group, ours in authors_order(2)
+        for name, variable in zip(file_names[group], (named_weights(model)[n] for n in ours), strict=True)
     }
     by_variable = {id(v): g.numpy() for v, g in zip(model.trainable_variables, gradients, strict=True)}
     after = model(image, training=False)

@@ -13,7 +13,7 @@ from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.inference.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
-from pose_regression.model.weights import load_model
+from pose_regression.model.load import load_model
 from pose_regression.skeleton import PA16J, Skeleton
 
 

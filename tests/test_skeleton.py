@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, mirrored, reorder
+from pose_regression.skeleton import LSP, MPII, PA16J, Skeleton, complete, mirrored, reorder
 
 SKELETONS = {"PA16J": PA16J, "MPII": MPII, "LSP": LSP}
 
@@ -65,3 +65,21 @@ def test_mistakes_are_refused_in_one_sentence():
         Skeleton(("a", "b"), limbs=(("a", "c"),))
     with pytest.raises(PoseError, match=r"Expected 14 joints on axis -2. Received: values.shape=\(16, 2\)"):
         reorder(np.zeros((16, 2)), LSP, MPII)
+
+
+def test_joints_that_were_not_learned_are_midpoints_or_absent():
+    lsp = Skeleton(PA16J.names, PA16J.limbs, learned=LSP.names)
+    assert lsp == PA16J  # what was learned is no part of an order of joints
+    assert lsp.known.sum() == 14 and not lsp.known[[lsp.index("pelvis"), lsp.index("thorax")]].any()
+    pixels = np.arange(32, dtype=float).reshape(16, 2) ** 2
+    found = complete(pixels, lsp)
+    hips = pixels[[lsp.index("right_hip"), lsp.index("left_hip")]]
+    shoulders = pixels[[lsp.index("right_shoulder"), lsp.index("left_shoulder")]]
+    np.testing.assert_array_equal(found[lsp.index("pelvis")], hips.mean(0))
+    np.testing.assert_array_equal(found[lsp.index("thorax")], shoulders.mean(0))
+    np.testing.assert_array_equal(found[lsp.known], pixels[lsp.known])
+    arms = Skeleton(PA16J.names, learned=("right_shoulder", "left_shoulder", "left_hip"))
+    found = complete(pixels, arms)
+    assert np.isnan(found[arms.index("pelvis")]).all() and np.isnan(found[arms.index("neck")]).all()
+    np.testing.assert_array_equal(found[arms.index("thorax")], shoulders.mean(0))
+    np.testing.assert_array_equal(complete(pixels, PA16J), pixels)

@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import shutil
+import warnings
 
 import h5py
 import keras
@@ -12,17 +13,10 @@ import pytest
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
 from pose_regression.model import weights
+from pose_regression.model.authors_weights import _frozen_soft_argmax, authors_order, load_authors_weights
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import (
-    _authors_layout,
-    _file_order,
-    _frozen_soft_argmax,
-    load_authors_weights,
-    load_model,
-    load_weights,
-    named_weights,
-    save_weights,
-)
+from pose_regression.model.weights import load_weights, named_weights, save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 NARROW = {
@@ -169,7 +163,7 @@ def test_files_of_another_kind_are_refused(source, target, tmp_path):
     with pytest.raises(PoseError, match="state.h5 holds no weights but 'state'"):
         load_weights(target, tmp_path / "state.h5")
     source.save_weights(tmp_path / "keras.weights.h5")
-    with pytest.raises(PoseError, match="keras.weights.h5 is not a readable Keras-2 weight file"):
+    with pytest.raises(PoseError, match="keras.weights.h5 is a file of Keras' save_weights, which does not"):
         load_model(tmp_path / "keras.weights.h5")
     with pytest.raises(PoseError, match="missing.h5 could not be read: No such file"):
         load_model(tmp_path / "missing.h5")
@@ -212,8 +206,8 @@ def write_authors_file(model: PoseRegressor, path) -> None:
     """A Keras-2 file in the authors' layout with the weights of `model`."""
     config = model.get_config()
     groups = {"input_1": []}
-    for group, sub_model, layers in _authors_layout(config["num_blocks"]):
-        variables = _file_order(model.get_layer(sub_model), layers)
+    for group, names in authors_order(config["num_blocks"]):
+        variables = [named_weights(model)[name] for name in names]
         groups[group] = [(f"{i}/{v.name}:0", keras.ops.convert_to_numpy(v)) for i, v in enumerate(variables)]
     joints, context = config["num_joints"], config["num_context"]
     cells = [n // 8 for n in config["input_shape"][:2]]
@@ -429,7 +423,7 @@ def test_a_bare_hdf5_file_of_another_kind_is_refused(tmp_path):
         file.create_group("dense").attrs["weight_names"] = np.array([b"dense/kernel:0"])
         file["dense/dense/kernel:0"] = np.zeros((2, 2), np.float32)
     with pytest.raises(PoseError, match=r"other\.h5 is an HDF5 file, but neither this project's nor"):
-        weights.load_model(tmp_path / "other.h5")
+        load_model(tmp_path / "other.h5")
 
 
 @pytest.mark.real_data
@@ -440,9 +434,73 @@ def test_the_authors_file_alone_is_enough_to_build_the_network(pose_reference, t
     specification.loader.exec_module(generator)
     layout = json.loads((pose_reference / "network" / "layout_k2_noctx.json").read_text())
     generator.write_h5(layout, 743, tmp_path / "authors.h5")
-    model, skeleton = weights.load_model(tmp_path / "authors.h5")
+    model, skeleton = load_model(tmp_path / "authors.h5")
     config = model.get_config()
     assert (config["num_blocks"], config["num_context"], skeleton) == (2, 0, PA16J)
     expected = np.load(pose_reference / "network" / "ref_k2_noctx.npz")["pose_b2"]
     output = model.predict(generator.make_input(743), verbose=0)
     np.testing.assert_allclose(output["pose"], expected, atol=1e-5)
+
+
+# Keras'
+
+
+def test_files_of_keras_load_wherever_ours_do_and_ours_where_keras_files_do(source, tmp_path):
+    source.save_weights(tmp_path / "keras.weights.h5")
+    save_weights(source, tmp_path / "ours.weights.h5", skeleton=SKELETON)
+    for name in ("keras.weights.h5", "ours.weights.h5"):
+        by_function, by_method = narrow(1), narrow(2)
+        load_weights(by_function, tmp_path / name)
+        by_method.load_weights(tmp_path / name)
+        assert_equal(values(by_function), values(source))
+        assert_equal(values(by_method), values(source))
+
+
+def test_a_keras_file_of_another_network_is_refused_and_changes_nothing(source, tmp_path):
+    source.save_weights(tmp_path / "keras.weights.h5")
+    wider = PoseRegressor(**NARROW | {"width": 32})
+    before = values(wider)
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(PoseError, match="keras.weights.h5, of Keras' save_weights, does not fit this network: "),
+    ):
+        warnings.simplefilter("ignore")  # Keras names every variable
+        load_weights(wider, tmp_path / "keras.weights.h5")
+    assert_equal(values(wider), before)
+
+
+def test_the_network_of_a_file_is_built_but_for_what_is_said_otherwise(source, tmp_path):
+    path = tmp_path / "a.weights.h5"
+    save_weights(source, path, skeleton=SKELETON)
+    for model in (PoseRegressor(weights=path), PoseRegressor.from_preset(path)):
+        assert_equal(values(model), values(source))
+        assert {k: model.get_config()[k] for k in NARROW} == NARROW
+    larger = PoseRegressor((96, 96, 3), alpha=0.5, weights=path, outputs="all")
+    assert larger.input_shape == (None, 96, 96, 3) and larger.get_config()["alpha"] == 0.5
+    np.testing.assert_array_equal(values(larger)[0], values(source)[0])
+    with pytest.raises(PoseError, match="a.weights.h5 holds the weights of another network: .* are missing"):
+        PoseRegressor(weights=path, num_blocks=3)
+
+
+def test_shipped_weights_know_their_size():
+    model = PoseRegressor.from_preset("small")
+    assert (model.get_config()["num_blocks"], model.get_config()["width"]) == (4, 288)
+
+
+def test_a_keras_model_file_is_a_network_too(tmp_path):
+    model = PoseRegressor((32, 32, 3), num_blocks=1, width=16)
+    model.save(tmp_path / "model.keras")
+    again, skeleton = load_model(tmp_path / "model.keras", outputs="all")
+    assert skeleton == PA16J and again.output["pose"].shape == (None, 1, 16, 2)
+    assert_equal(values(again), values(model))
+    narrow(0).save(tmp_path / "four.keras")
+    with pytest.raises(PoseError, match="four.keras holds no PoseRegressor of 16 joints"):
+        load_model(tmp_path / "four.keras")
+
+
+def test_a_file_says_which_joints_were_learned(source, tmp_path):
+    half = Skeleton(SKELETON.names, SKELETON.limbs, learned=("head", "neck"))
+    save_weights(source, tmp_path / "half.weights.h5", skeleton=half)
+    save_weights(source, tmp_path / "all.weights.h5", skeleton=SKELETON)
+    assert load_model(tmp_path / "half.weights.h5")[1].learned == ("head", "neck")
+    assert load_model(tmp_path / "all.weights.h5")[1].learned is None

@@ -27,8 +27,9 @@ from pose_regression.evaluation.predictions import (
 from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
 from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.files import atomic_path
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model, weights_path
+from pose_regression.model.weights import fetch_weights
 from pose_regression.skeleton import PA16J, Skeleton, reorder
 from pose_regression.visualize import save_image
 
@@ -89,7 +90,7 @@ def predicted(benchmark: Benchmark, samples: Sequence[Sample], weights: str | Pa
     """
     benchmark.require_images(samples)
     check_images(samples)
-    path = weights_path(str(weights))
+    path = fetch_weights(str(weights))
     model, skeleton = load_network(path, benchmark.skeleton)
     estimate = predict_blocks(
         model, samples, flip=protocol.flip, crops=protocol.crops, refine=protocol.refine, skeleton=skeleton

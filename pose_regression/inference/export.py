@@ -34,13 +34,13 @@ from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.loaders import DESCRIPTION, Runtime, load_runtime, package
-from pose_regression.model.layers import SoftArgmax, coordinate_ramp
+from pose_regression.model.folding import fold_batch_norms, last_block
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
 __all__ = [
     "BOUNDS", "DTYPES", "Deviation", "answer_in_float32", "check_deviation", "deviation_from", "export_model",
-    "fold_batch_norms", "serving_function", "write_export",
+    "serving_function", "write_export",
 ]  # fmt: skip
 
 DTYPES = {
@@ -69,101 +69,6 @@ BOUNDS = {
 }
 """dtype -> the largest deviation that an export may have. A cell of a heat map is 8 pixels: int8 may be off by one,
 where a map has two peaks of nearly equal height; the mean is a fraction of a pixel. Scores say more."""
-
-
-# ------------------------------------------------------------------------------------------------ the folded network
-
-
-class _MarginalSoftArgmax(SoftArgmax):
-    """Soft-argmax as the mean of each axis under the softmax's marginal: equal, and without a matrix product.
-
-    A product with coordinates is what converters would quantise (LiteRT), and what OpenVINO takes for the last
-    operation that counts, computing the softmax before it in bfloat16: 6 times the deviation.
-    """
-
-    def build(self, input_shape):
-        self.ramps = coordinate_ramp(input_shape[2], self.grid), coordinate_ramp(input_shape[1], self.grid)
-
-    def call(self, heatmaps):
-        _, height, width, maps = heatmaps.shape
-        logits = ops.transpose(ops.reshape(heatmaps, (-1, height * width, maps)), (0, 2, 1))
-        weights = ops.reshape(ops.softmax(logits, axis=-1), (-1, maps, height, width))
-        marginals = ops.sum(weights, axis=2), ops.sum(weights, axis=3)
-        means = [ops.sum(marginal * ramp, axis=-1) for marginal, ramp in zip(marginals, self.ramps, strict=True)]
-        return ops.stack(means, axis=-1)
-
-
-def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.Model:
-    """The network for inference: every batch norm folded into the convolution before it, the last block's outputs.
-
-    A batch norm without scale is y = (x - mean) / √(variance + ε) + beta, so the kernel before it (of a separable
-    convolution: the pointwise one) takes the factor and a bias the rest. Every batch norm of this network follows a
-    convolution without bias, is named after it, and is alone in using its output.
-
-    Args:
-        model: any `outputs`, any dtype policy; unchanged.
-        dtype: "float32" or "bfloat16", of the convolutions' weights and features. Heat maps and all after them are
-            float32.
-
-    Returns:
-        A functional model as `PoseRegressor(outputs="last")`: (B, H, W, 3) in [-1, 1] -> `pose` (B, J, 2),
-        `probability` (B, J, 1); in float32 equal to `model` within 1e-5.
-    """
-    source = _last_block(model, {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype])
-    plain = keras.Model(source.inputs, source.output, name=source.name)  # clone_model copies no subclass
-    normalised = {id(layer) for layer in _layers_with_norm(plain)}
-
-    def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
-        config = layer.get_config()
-        if isinstance(layer, SoftArgmax):
-            return _MarginalSoftArgmax.from_config(config)
-        if isinstance(layer, (keras.layers.Conv2D, keras.layers.SeparableConv2D)):
-            # "mixed" keeps float32 weights, for training.
-            config |= {"use_bias": id(layer) in normalised, "dtype": layer.compute_dtype}
-        return type(layer).from_config(config)
-
-    def call(layer: keras.layers.Layer, *arguments: Any, **keywords: Any) -> Any:
-        return arguments[0] if _is_norm(layer) else layer(*arguments, **keywords)
-
-    folded = keras.models.clone_model(plain, clone_function=clone, call_function=call, recursive=True)
-    _fold_weights(plain, folded)
-    return folded
-
-
-def _last_block(model: PoseRegressor, policy: str) -> PoseRegressor:
-    """A copy with the weights of `model`, whatever its outputs and policy."""
-    network = PoseRegressor.from_config(model.get_config() | {"outputs": "last", "dtype": policy})
-    network.set_weights(model.get_weights())
-    return network
-
-
-def _is_norm(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.BatchNormalization)
-
-
-def _layers_with_norm(model: keras.Model) -> list[keras.layers.Layer]:
-    norms = [layer for layer in model.layers if _is_norm(layer)]
-    nested = [found for part in model.layers if isinstance(part, keras.Model) for found in _layers_with_norm(part)]
-    return [model.get_layer(norm.name.removesuffix("_bn")) for norm in norms] + nested
-
-
-def _fold_weights(source: keras.Model, folded: keras.Model) -> None:
-    """Fill `folded` with the weights of `source`, layer by layer of the same name."""
-    for layer in folded.layers:
-        if isinstance(layer, keras.Model):
-            _fold_weights(source.get_layer(layer.name), layer)
-        elif layer.weights:
-            weights = [_array(weight) for weight in source.get_layer(layer.name).weights]
-            if layer.use_bias:
-                norm = source.get_layer(f"{layer.name}_bn")
-                scale = 1 / np.sqrt(_array(norm.moving_variance) + norm.epsilon)
-                weights[-1] = weights[-1] * scale
-                weights.append(_array(norm.beta) - _array(norm.moving_mean) * scale)
-            layer.set_weights(weights)
-
-
-def _array(variable: keras.Variable) -> np.ndarray:
-    return ops.convert_to_numpy(variable.value).astype(np.float64)
 
 
 # ------------------------------------------------------------------------------------------------------------ export
@@ -263,7 +168,7 @@ def _describe(directory: Path, description: dict[str, Any]) -> None:
 def answer_in_float32(model: PoseRegressor, crops: np.ndarray) -> dict[str, np.ndarray]:
     """What exports are held to: `pose` and `probability` of the last block, whatever the model's outputs and policy."""
     with _exact_products():
-        return _last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
+        return last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
 
 
 def deviation_from(expected: dict[str, np.ndarray], runtime: Runtime, crops: np.ndarray) -> Deviation:

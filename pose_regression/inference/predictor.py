@@ -20,8 +20,8 @@ from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
 from pose_regression.inference.pose import Pose
 from pose_regression.inference.runtimes import fastest_runtime, open_runtime
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model
 from pose_regression.skeleton import PA16J, Skeleton
 
 __all__ = ["BOX_MARGIN", "PosePredictor"]

@@ -8,7 +8,7 @@ import keras
 from keras import layers
 
 from pose_regression.errors import PoseError
-from pose_regression.model.layers import ContextAggregation, SoftArgmax
+from pose_regression.model.regression import ContextAggregation, SoftArgmax
 
 KINDS = ("conv_kxk", "conv1x1", "depthwise", "sep_pointwise", "sam", "dense")
 

@@ -8,7 +8,7 @@ of `outputs="all"`: (B, K, J, 2) and (B, K, J, 1). All in float32.
 import keras
 from keras import ops
 
-from pose_regression.model.layers import Tensor, register
+from pose_regression.model.regression import Tensor, register
 
 PROBABILITY_WEIGHT = 0.01
 """Weight of the probability loss against the pose loss: not in the paper; `reception.py` of the authors."""

@@ -1,0 +1,52 @@
+"""A network from a file alone."""
+
+import zipfile
+from pathlib import Path
+
+import keras
+
+from pose_regression.errors import PoseError
+from pose_regression.model import hourglass  # noqa: F401  a file may name its backbone, which registers on import
+from pose_regression.model.network import PoseRegressor
+from pose_regression.model.weights import described_network, described_skeleton, fetch_weights, load_weights
+from pose_regression.skeleton import PA16J, Skeleton
+
+
+def load_model(
+    path: str | Path, *, outputs: str = "last", dtype: str | keras.DTypePolicy | None = None
+) -> tuple[PoseRegressor, Skeleton]:
+    """Build the network that a file describes, with its weights and skeleton.
+
+    Args:
+        path: a weight file or a name, as for `weights.load_weights`; of the authors' file, K and N_c are read from its
+            layers. Or a `.keras` file of a `PoseRegressor` with 16 joints, taken to be those of MPII.
+        outputs, dtype: of `PoseRegressor`.
+
+    Raises:
+        PoseError: damaged file, or one that describes no network.
+    """
+    path = fetch_weights(path)
+    if zipfile.is_zipfile(path):
+        return _load_keras_file(path, outputs, dtype), PA16J
+    network, skeleton = described_network(path), described_skeleton(path)
+    try:
+        model = PoseRegressor(**network, outputs=outputs, dtype=dtype)
+    except (TypeError, ValueError) as error:
+        raise PoseError(f"{path} describes no network this version can build: {error}") from error
+    load_weights(model, path)
+    return model, skeleton
+
+
+def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | None) -> PoseRegressor:
+    try:
+        model = keras.saving.load_model(path, compile=False)
+    except Exception as error:  # Keras raises ValueError, TypeError, KeyError, OSError, ... as the file falls
+        raise PoseError(f"{path} is no .keras file that can be read: {' '.join(str(error).split())[:200]}") from error
+    if not isinstance(model, PoseRegressor) or model.get_config()["num_joints"] != len(PA16J):
+        raise PoseError(
+            f"{path} holds no PoseRegressor of 16 joints. A network of other joints goes to "
+            "PosePredictor(keras.saving.load_model(path), skeleton=Skeleton(names))."
+        )
+    network = PoseRegressor.from_config(model.get_config() | {"outputs": outputs} | ({"dtype": dtype} if dtype else {}))
+    network.set_weights(model.get_weights())
+    return network
