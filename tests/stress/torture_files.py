@@ -52,8 +52,9 @@ from pose_regression.evaluation.predictions import Predictions, load_predictions
 from pose_regression.inference.boxes import read_boxes
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
+from pose_regression.model.backbone import block_b
 from pose_regression.model.load import load_model
-from pose_regression.model.network import PoseRegressor, answers, block_b, regression_stage
+from pose_regression.model.network import PoseRegressor, answers, regression_stage
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import MPII, PA16J
 from pose_regression.training.checkpoint import load_state, save_state
