@@ -149,16 +149,16 @@ def plain_layers(plain: bool) -> Iterator[None]:
     """Within the block, `PoseRegressor` is built of Keras' own layers, if `plain`."""
     import keras
 
-    from pose_regression.model import network
+    from pose_regression.model import backbone
 
-    ours = network.BatchNormalization, network.SeparableConv2D
+    ours = backbone.BatchNormalization, backbone.SeparableConv2D
     if plain:
-        network.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc, assignment]
-        network.SeparableConv2D = keras.layers.SeparableConv2D  # type: ignore[misc, assignment]
+        backbone.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc, assignment]
+        backbone.SeparableConv2D = keras.layers.SeparableConv2D  # type: ignore[misc, assignment]
     try:
         yield
     finally:
-        network.BatchNormalization, network.SeparableConv2D = ours  # type: ignore[misc]
+        backbone.BatchNormalization, backbone.SeparableConv2D = ours  # type: ignore[misc]
 
 
 def measure_pipeline(images: int, rounds: int, size: int) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from experiments.measuring import in_own_process, peak_memory
 from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes
 from pose_regression.inference.runtimes import missing_packages
-from pose_regression.model import layers, network
+from pose_regression.model import backbone, kernels
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def test_peak_memory_grows_with_what_is_allocated():
 def test_plain_layers_are_keras_own_within_the_block_only():
     with benchmark_training.plain_layers(True):
         model = network.PoseRegressor((32, 32, 3), num_blocks=1, width=16)
-    assert network.BatchNormalization is layers.BatchNormalization
-    assert network.SeparableConv2D is layers.SeparableConv2D
+    assert backbone.BatchNormalization is kernels.BatchNormalization
+    assert backbone.SeparableConv2D is kernels.SeparableConv2D
     types = {type(layer) for layer in model._flatten_layers()}
-    assert not types & {layers.BatchNormalization, layers.SeparableConv2D}
+    assert not types & {kernels.BatchNormalization, kernels.SeparableConv2D}
 
 
 def test_training_benchmark_reports_the_variants_and_the_pipeline(monkeypatch, same_process, tmp_path, capsys):
