@@ -26,7 +26,7 @@ def main() -> None:
     experiment, output, how = experiment_of(parser_of(__doc__, Coco, output="runs/custom").parse_args(), Coco)
 
     from pose_regression.evaluation.windows import predict
-    from pose_regression.model.weights import load_model
+    from pose_regression.model.load import load_model
     from pose_regression.training.people import load_people
     from pose_regression.training.run import run
 

@@ -42,7 +42,7 @@ def predict_left_out(experiment: Experiment, directory: Path) -> None:
     """Write `left_out.json`: the poses of the people of --fold."""
     from pose_regression.evaluation.predictions import Predictions, identities, save_predictions
     from pose_regression.evaluation.windows import predict
-    from pose_regression.model.weights import load_model
+    from pose_regression.model.load import load_model
     from pose_regression.skeleton import LSP, PA16J, reorder
     from pose_regression.training.people import load_people
 
@@ -60,7 +60,7 @@ def score_test(experiment: Experiment, directory: Path) -> None:
     from pose_regression.evaluation.benchmarks import LSP
     from pose_regression.evaluation.paper import format_table
     from pose_regression.evaluation.windows import predict
-    from pose_regression.model.weights import load_model
+    from pose_regression.model.load import load_model
 
     test = LSP.load(experiment.data.folder, "test")  # type: ignore[union-attr]
     scores = LSP.score(test, predict(load_model(directory / "best.weights.h5")[0], test).pixels)

@@ -23,7 +23,7 @@ def main() -> None:
     from pose_regression.evaluation.paper import format_table
     from pose_regression.evaluation.sheets import draw_people
     from pose_regression.evaluation.windows import predict
-    from pose_regression.model.weights import load_model
+    from pose_regression.model.load import load_model
     from pose_regression.training.people import load_people
     from pose_regression.training.run import run
     from pose_regression.visualize import save_image

@@ -13,8 +13,9 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError, Terminated
 from pose_regression.evaluation.benchmarks import LSP
 from pose_regression.evaluation.windows import predict
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model, save_weights
+from pose_regression.model.weights import save_weights
 from pose_regression.training import ablation, run
 from pose_regression.training.argmax import argmax_decoder
 from pose_regression.training.curves import read_history

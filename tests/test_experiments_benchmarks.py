@@ -13,6 +13,7 @@ from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes
 from pose_regression.inference.runtimes import missing_packages
 from pose_regression.model import backbone, kernels
+from pose_regression.model.network import PoseRegressor
 
 
 @pytest.fixture
@@ -53,7 +54,7 @@ def test_peak_memory_grows_with_what_is_allocated():
 
 def test_plain_layers_are_keras_own_within_the_block_only():
     with benchmark_training.plain_layers(True):
-        model = network.PoseRegressor((32, 32, 3), num_blocks=1, width=16)
+        model = PoseRegressor((32, 32, 3), num_blocks=1, width=16)
     assert backbone.BatchNormalization is kernels.BatchNormalization
     assert backbone.SeparableConv2D is kernels.SeparableConv2D
     types = {type(layer) for layer in model._flatten_layers()}

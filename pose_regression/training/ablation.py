@@ -30,9 +30,10 @@ from pose_regression.evaluation.paper import format_table
 from pose_regression.evaluation.windows import predict, windows_of_samples
 from pose_regression.files import atomic_path, read_json, write_json
 from pose_regression.geometry import invert, transform_points
-from pose_regression.model.layers import coordinate_ramp
+from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_model, load_weights
+from pose_regression.model.regression import coordinate_ramp
+from pose_regression.model.weights import load_weights
 from pose_regression.training.argmax import argmax_decoder
 from pose_regression.training.checkpoint import run_directory, states
 from pose_regression.training.curves import read_history

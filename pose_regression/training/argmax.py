@@ -7,8 +7,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from pose_regression.model.layers import Tensor, coordinate_ramp
 from pose_regression.model.network import PoseRegressor
+from pose_regression.model.regression import Tensor, coordinate_ramp
 
 
 def argmax_pose(heatmaps: Tensor, *, grid: str = "endpoints") -> Tensor:

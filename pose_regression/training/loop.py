@@ -23,7 +23,6 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError, Terminated
 from pose_regression.files import atomic_path
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.regression import register
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 from pose_regression.training import hosts

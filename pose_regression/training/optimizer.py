@@ -5,7 +5,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from pose_regression.model.layers import register
+from pose_regression.model.regression import register
 from pose_regression.training.experiment import Recipe
 
 

@@ -16,8 +16,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from pose_regression.model.layers import Tensor, coordinate_ramp, register
 from pose_regression.model.network import PoseRegressor
+from pose_regression.model.regression import Tensor, coordinate_ramp, register
 from pose_regression.training.argmax import argmax_decoder
 from pose_regression.training.experiment import Recipe
 from pose_regression.training.losses import PROBABILITY_WEIGHT, PoseLoss, ProbabilityLoss, elastic_net, mean_present
