@@ -40,7 +40,7 @@ def peak_memory() -> float:
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     try:
         # Not getrusage: its figure begins with that of the parent process.
-        lines = Path("/proc/self/status").read_text().splitlines()
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
         import resource
@@ -61,4 +61,4 @@ def write_json(path: Path | None, figures: Any) -> None:
     """Write `figures` to `path`, if there is one."""
     if path:
         with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1) + "\n")
+            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

@@ -85,7 +85,7 @@ def data(tmp_path_factory) -> Path:
 def _page(monkeypatch, output: Path, *arguments: object) -> str:
     monkeypatch.setattr(sys, "argv", ["report", *map(str, arguments), "--output", str(output)])
     report.main()
-    return output.read_text()
+    return output.read_text(encoding="utf-8")
 
 
 def test_page_holds_the_scores_of_every_run_and_block_and_loads_nothing(tmp_path, data, monkeypatch):

@@ -49,7 +49,7 @@ def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path
     assert "PCKh@0.5 on" in printed and "Total" in printed and "Ankle" in printed
     model, skeleton = load_model(run / "best.weights.h5")
     assert model.get_config()["num_blocks"] == 1 and "pelvis" in skeleton.names
-    with open(run / "history.csv") as file:
+    with open(run / "history.csv", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert float(row["score"]) == pytest.approx(float(row["Total"]))
     for name in ("curves.png", "predictions.png"):

@@ -73,7 +73,9 @@ def write_annotations(path: Path, joints: dict[str, str], people: list[synthetic
         )
     category = {"id": 1, "name": "person", "keypoints": list(joints), "skeleton": LIMBS[len(joints)]}
     images = [{"id": i, "file_name": f"{i}.png", "width": 104, "height": 128} for i in range(len(people))]
-    path.write_text(json.dumps({"images": images, "annotations": annotations, "categories": [category]}))
+    path.write_text(
+        json.dumps({"images": images, "annotations": annotations, "categories": [category]}), encoding="utf-8"
+    )
 
 
 @pytest.fixture
@@ -111,7 +113,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     model, skeleton = load_model(weights)
     assert list(skeleton.names) == names and skeleton.flip == flip
     assert skeleton.limb_indices == tuple((a - 1, b - 1) for a, b in LIMBS[joints])
-    with open(out / "history.csv") as file:
+    with open(out / "history.csv", encoding="utf-8") as file:
         (row,) = csv.DictReader(file)
     assert float(row["score"]) == float(row["PCK"]) and f"PCK {names[1]}" in row
     assert (out / "curves.png").exists()

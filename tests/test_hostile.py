@@ -189,7 +189,9 @@ def test_pickles_in_hdf5_are_never_loaded(tmp_path):
 def lambda_file(path: Path, executed: Path) -> None:
     """A `.keras` file with code in a Lambda layer, which leaves a file behind where it is called."""
     target = str(executed)
-    keras.Sequential([keras.Input((1,)), keras.layers.Lambda(lambda x: (open(target, "w").close(), x)[1])]).save(path)
+    keras.Sequential(
+        [keras.Input((1,)), keras.layers.Lambda(lambda x: (open(target, "w", encoding="utf-8").close(), x)[1])]
+    ).save(path)
     executed.unlink()
 
 

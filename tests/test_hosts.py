@@ -53,7 +53,7 @@ def people(tmp_path_factory):
 
 def start(people, output, *more) -> subprocess.Popen:
     command = [sys.executable, "-m", "experiments.train_mpii", "--data", people, "--output", output, *TINY, *more]
-    log = open(f"{output}.log", "w")
+    log = open(f"{output}.log", "w", encoding="utf-8")
     environment = os.environ | {"KERAS_BACKEND": "jax", "TF_CPP_MIN_LOG_LEVEL": "3"}
     with log:
         return subprocess.Popen([*map(str, command)], stdout=log, stderr=subprocess.STDOUT, env=environment)

@@ -228,7 +228,7 @@ def _work(there: Connection, make: Make, folder: Path, files: list[File], seed: 
     except BaseException:
         there.send(traceback.format_exc())
         return
-    reserved = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
+    reserved = int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (reserved + ADDRESS_SPACE,) * 2)
     for start in range(0, len(files), subject.at_once):
         paths = []
@@ -519,7 +519,7 @@ def coco_annotations(folder: Path) -> Subject:
     category = {"id": 1, "name": "person", "keypoints": ["nose", "left_eye", "right_eye"], "skeleton": [[1, 2], [1, 3]]}
     people = [person | {"id": i, "image_id": i % 2 + 1} for i in range(4)]
     path = folder / "coco.json"
-    path.write_text(json.dumps({"images": pictures, "annotations": people, "categories": [category]}))
+    path.write_text(json.dumps({"images": pictures, "annotations": people, "categories": [category]}), encoding="utf-8")
 
     def check(path: Path) -> str:
         return _usable(coco.load(path, path.parent).samples)

@@ -71,7 +71,9 @@ def main() -> int:
         synthetic.write(data, train=8 * STEPS, validation=16, seed=1)
         started = time.monotonic()
         if _wait(_spawn(_command(data, alone, epochs), _log(alone))):
-            raise PoseError(f"The undisturbed training failed; its log:\n{_log(alone).read_text()[-2000:]}")
+            raise PoseError(
+                f"The undisturbed training failed; its log:\n{_log(alone).read_text(encoding='utf-8')[-2000:]}"
+            )
         print(f"Undisturbed, {epochs} epochs: {time.monotonic() - started:.0f} s.", flush=True)
         moments = random.Random(options.seed)
         moments.shuffle(kinds)
@@ -102,7 +104,7 @@ def _interrupt(kinds: list[str], moments: random.Random, command: list[str], out
         elif end not in expected:
             raise PoseError(
                 f"The training ended with {end} before interruption {number} or by it; with 0, give it more --epochs. "
-                f"Its log:\n{_log(output).read_text()[-2000:]}"
+                f"Its log:\n{_log(output).read_text(encoding='utf-8')[-2000:]}"
             )
         graceful += end == 128 + signal.SIGTERM
         early += end == -signal.SIGTERM
@@ -114,7 +116,7 @@ def _interrupt(kinds: list[str], moments: random.Random, command: list[str], out
             f"{number}: {what}, step {_steps(output)}{''.join(f', half written: {name}' for name in left)}", flush=True
         )
     if _wait(_spawn(command, _log(output))):
-        raise PoseError(f"The resumed training failed; its log:\n{_log(output).read_text()[-2000:]}")
+        raise PoseError(f"The resumed training failed; its log:\n{_log(output).read_text(encoding='utf-8')[-2000:]}")
     problems += [f"{path.name} was left behind" for path in output.glob(".*.tmp-*")]
     kills = len(kinds) - len(exits)
     print(f"{kills} kills: {in_save} left a state half written, {in_other} another file; {kills}/{kills} resumed.")
@@ -161,7 +163,7 @@ def differences(a: Path, b: Path) -> list[str]:
             f"{name}: {k} differs" for k in first if k not in second or not np.array_equal(first[k], second[k])
         ]
         problems += [f"{name}: progress or notes differ"] if first_notes != second_notes else []
-    if (a / "history.csv").read_text() != (b / "history.csv").read_text():
+    if (a / "history.csv").read_text(encoding="utf-8") != (b / "history.csv").read_text(encoding="utf-8"):
         problems.append("history.csv differs")
     return problems
 
