@@ -13,7 +13,7 @@ setup(
     python_requires=">=3.11,<3.14",
     install_requires=[
         "keras>=3.15", "tensorflow>=2.20", "numpy>=1.26", "scipy>=1.13", "h5py>=3.11", "pillow>=11", "matplotlib>=3.9",
-        "tensorboard>=2.20", "psutil>=6", "filelock>=3.16",
+        "tensorboard>=2.20", "psutil>=6", "filelock>=4.3",
     ],
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],

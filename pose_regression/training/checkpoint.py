@@ -5,6 +5,7 @@ progress of the run. The last two are kept; if the newest is damaged, the one be
 """
 
 import contextlib
+import errno
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 
 import keras
 import numpy as np
-from filelock import FileLock, Timeout
+from filelock import FileLock, SoftFileLock, Timeout
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
@@ -37,7 +38,6 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
     path = Path(path)
     try:
         path.mkdir(parents=True, exist_ok=True)
-        (path / ".lock").touch()
     except OSError as error:
         raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
     with _held(path):
@@ -55,17 +55,28 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Hold the directory's lock; where its file system has none, say so and go on without."""
-    lock = FileLock(path / ".lock")
+    if FileLock is SoftFileLock:  # by the file's presence: a run that was killed would seem to run for ever
+        lock = None
+    else:
+        lock = FileLock(path / ".lock", fallback_to_soft=False)
     try:
-        lock.acquire(blocking=False)
+        if lock:
+            lock.acquire(blocking=False)
     except Timeout as error:
         raise PoseError(f"{path} is in use by another run.") from error
-    except (OSError, NotImplementedError):
-        print(f"{path} is on a file system without locks: nothing keeps a second run out of it.", flush=True)
+    except NotImplementedError:
+        lock = None
+    except OSError as error:
+        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+            raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
+        lock = None
+    if not lock:
+        print(f"{path} cannot be locked here: nothing keeps a second run out of it.", flush=True)
     try:
         yield
     finally:
-        lock.release()
+        if lock:
+            lock.release()
 
 
 Extra = Mapping[str, keras.Variable]
