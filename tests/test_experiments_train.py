@@ -86,6 +86,8 @@ def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leed
     printed = capsys.readouterr().out
     assert "20 people to train on, 980 to validate on" in printed
     assert printed.count("PCK@0.2") == 1 and "Ank." in printed
+    skeleton = load_model(tmp_path / "run/best.weights.h5")[1]
+    assert set(skeleton.names) - set(skeleton.learned) == {"pelvis", "thorax"}
 
 
 @pytest.mark.slow
