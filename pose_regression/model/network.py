@@ -181,6 +181,11 @@ def answers(maps: list[KerasTensor], regress: Callable, outputs: str) -> dict[st
     return result
 
 
+def preprocess_input(images: Any) -> Any:
+    """Pixels in [0, 255], RGB, of any shape and type -> what `PoseRegressor` takes, float32 in [-1, 1]."""
+    return ops.cast(images, "float32") * (2 / 255) - 1
+
+
 def _policy(dtype) -> keras.DTypePolicy:
     try:
         return keras.dtype_policies.get(dtype or keras.config.dtype_policy())
