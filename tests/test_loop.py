@@ -18,9 +18,19 @@ from pose_regression.data.augment import NONE
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError, Terminated
 from pose_regression.model.network import PoseRegressor
+from pose_regression.skeleton import PA16J
 from pose_regression.training.checkpoint import states
 from pose_regression.training.experiment import RECIPES, Recipe
-from pose_regression.training.loop import Clock, Progress, _advance, batch_of, learning_rate, steps_of, train
+from pose_regression.training.loop import (
+    Clock,
+    Progress,
+    _advance,
+    batch_of,
+    learning_rate,
+    steps_of,
+    train,
+    with_learned,
+)
 from pose_regression.training.supervision import compile_model
 
 TINY = Recipe(epochs=2, batch_size=2, optimizer="adamw", schedule="cosine")
@@ -227,3 +237,15 @@ def test_two_devices_give_the_losses_of_one():
     assert done.returncode == 0, done.stderr[-2000:]
     one, two = json.loads(done.stdout.splitlines()[-1])
     np.testing.assert_allclose(one, two, rtol=2e-4)
+
+
+def test_weights_say_which_joints_were_supervised():
+    def person(*known):
+        joints = np.full((16, 2), np.nan)
+        joints[[PA16J.index(name) for name in known]] = 1.0
+        supervised = np.isfinite(joints).all(axis=-1)
+        supervised[PA16J.index("pelvis")] = True  # said to be annotated, yet never is
+        return Sample("a.png", np.zeros(2), 1.0, joints, supervised)
+
+    assert with_learned(PA16J, [person("neck"), person("head", "neck")]).learned == ("neck", "head")
+    assert with_learned(PA16J, [person(*PA16J.names)]).learned is None

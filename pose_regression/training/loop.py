@@ -8,7 +8,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -93,7 +93,7 @@ def train(
     if restored:
         progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
-    clock, weight_sum = Clock(recipe.epochs), _weight_sum(model)
+    clock, weight_sum, taught = Clock(recipe.epochs), _weight_sum(model), with_learned(skeleton, samples)
     with _sigterm() as terminated:
         stop = _StopOnSignal(terminated)
         while progress.epoch < recipe.epochs:
@@ -133,9 +133,7 @@ def train(
             if not hosts.first():
                 continue
             for name in ("best", "last") if progress.waiting == 0 else ("last",):
-                save_weights(
-                    shown.network, directory / f"{name}.weights.h5", skeleton=skeleton, notes={"scores": scores}
-                )
+                save_weights(shown.network, directory / f"{name}.weights.h5", skeleton=taught, notes={"scores": scores})
             if report:
                 report(shown.network, epoch, row)
             save_state(directory, model, asdict(progress), extra=shown.variables)
@@ -147,6 +145,14 @@ def train(
                 f"{clock.left(epoch + 1)}", flush=True,
             )  # fmt: skip
     return progress
+
+
+def with_learned(skeleton: Skeleton, samples: Sequence[Sample]) -> Skeleton:
+    """The skeleton with the joints that some sample supervises and has."""
+    taught = np.any([sample.supervised & sample.present for sample in samples], axis=0)
+    if taught.all():
+        return replace(skeleton, learned=None)
+    return replace(skeleton, learned=tuple(name for name, known in zip(skeleton.names, taught, strict=True) if known))
 
 
 def steps_of(count: int, batch_size: int) -> int:
