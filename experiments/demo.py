@@ -28,7 +28,6 @@ from PIL import Image
 from experiments.command import run
 from experiments.web import add_options, announce, check_address, upload_limit
 from pose_regression.errors import PoseError
-from pose_regression.inference.coco_files import Found, write_json
 from pose_regression.inference.limits import PER_MINUTE, WAITING, RateLimit, as_file, is_local, refused_length
 
 if TYPE_CHECKING:  # importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it
@@ -102,6 +101,7 @@ def find(predictor: "PosePredictor", name: str, content: bytes, box: Any = None)
     Raises:
         PoseError: as `PosePredictor.inspect`, the photograph being called `name`.
     """
+    from pose_regression.inference.coco_files import Found, write_json
     from pose_regression.inference.photographs import load_upright
     from pose_regression.visualize import draw_pose, heatmaps_to_rgb, softmax_map
 

@@ -1,0 +1,35 @@
+"""What macOS and Windows lack is not needed: no scheduler affinity in `os`, no `fcntl`."""
+
+import subprocess
+import sys
+
+import pytest
+
+SCRIPT = """
+import os, sys
+del os.sched_getaffinity
+sys.modules["fcntl"] = None
+from pose_regression.inference import loaders, runtimes
+from pose_regression.training import checkpoint
+assert loaders.cores() >= 1 and runtimes._machine(["keras"])["cores"] == loaders.cores()
+with checkpoint.run_directory(sys.argv[1], resume=False, force=False):
+    print("held")
+"""
+
+
+@pytest.mark.slow
+def test_cores_are_counted_and_a_run_is_locked_without_them(tmp_path):
+    command = [sys.executable, "-c", SCRIPT, str(tmp_path / "run")]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert (ended.returncode, ended.stdout.strip()) == (0, "held"), ended.stderr[-2000:]
+
+
+def test_cores_without_an_affinity_are_the_machine_s(monkeypatch):
+    from pose_regression.inference import loaders
+
+    class Process:  # psutil's on macOS has no such method
+        pass
+
+    monkeypatch.setattr(loaders.psutil, "Process", Process)
+    monkeypatch.setattr(loaders.os, "cpu_count", lambda: 6)
+    assert loaders.cores() == 6
