@@ -7,7 +7,6 @@ from functools import cache
 from pathlib import Path
 
 import keras
-import numpy as np
 
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import check_images, without_broken
@@ -16,7 +15,6 @@ from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import named_weights
-from pose_regression.skeleton import Skeleton
 from pose_regression.training import hosts
 from pose_regression.training.checkpoint import run_directory
 from pose_regression.training.curves import plot_history
@@ -100,7 +98,7 @@ def _train(experiment: Experiment, people: People, directory: Path, scope: Scope
     report = TensorBoard(directory / "tensorboard", validation, people.skeleton) if hosts.first() else None
     train(
         network, training, _validation(people, supervision), recipe, directory, seed=experiment.seed,
-        skeleton=learned(people), save_every=experiment.machine.save_every, report=report and _alone(report),
+        skeleton=people.skeleton, save_every=experiment.machine.save_every, report=report and _alone(report),
     )  # fmt: skip
     if hosts.first():
         plot_history(directory / "history.csv", directory / "curves.png", total=people.total)
@@ -132,13 +130,6 @@ def _validation(people: People, supervision: Supervision) -> Validate:
         return {"score": scores[total], **scores, **blocks}
 
     return validate
-
-
-def learned(people: People) -> Skeleton:
-    """The skeleton that the weights carry: it names the joints that any training sample supervises."""
-    told = np.any([sample.supervised for sample in people.training], axis=0)
-    names = tuple(name for name, is_told in zip(people.skeleton.names, told, strict=True) if is_told)
-    return replace(people.skeleton, learned=names)
 
 
 def _alone(report: Callable) -> Callable:
