@@ -65,17 +65,23 @@ def read(path: str | Path, images: Iterable[str | Path], *, skeleton: Skeleton, 
         weight: factor on every weight of the file.
 
     Returns:
-        Samples with the window that LSP's rule gives from their joints (`lsp.person_box`), in the file's order.
+        Samples with the window that LSP's rule gives from their joints (`lsp.person_box`), in the file's order; people
+        of fewer than two labelled joints have none and are left out.
 
     Raises:
         PoseError: the file cannot be read or has another form, or none of its images is among `images`.
     """
     named, rows = _rows(Path(path))
     files = {digest(image): str(image) for image in images}
-    samples = [_sample(files[row[0]], values, named, skeleton, weight) for row, values in rows if row[0] in files]
-    if not samples:
+    of_these = [(files[row[0]], values) for row, values in rows if row[0] in files]
+    if not of_these:
         raise PoseError(f"{path} names none of the {len(files)} images given; expected soft labels of these images.")
-    return samples
+    return [_sample(*person, named, skeleton, weight) for person in of_these if _window_is_known(person[1])]
+
+
+def _window_is_known(values: np.ndarray) -> bool:
+    """Whether two joints at least are labelled, at different places."""
+    return len(np.unique(values[values[:, 2] > 0, :2], axis=0)) > 1
 
 
 def _columns(names: Iterable[str]) -> list[str]:
