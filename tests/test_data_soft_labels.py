@@ -38,7 +38,9 @@ def test_what_is_written_comes_back_as_samples(tmp_path, photo):
     assert first.image == second.image == str(photo)
     np.testing.assert_array_equal(first.joints[[wrist, ankle]], [[10, 20], [50, 60]])
     assert first.supervised.sum() == 2
-    np.testing.assert_array_equal(second.joints[[wrist, ankle]], [[5, 5], [9, 9]])  # the one with a single joint is out
+    np.testing.assert_array_equal(
+        second.joints[[wrist, ankle]], [[5, 5], [9, 9]]
+    )  # one joint, or all outside, is no window
     np.testing.assert_allclose(first.weight[[wrist, ankle]], [0.25, 0.125])
     assert first.weight.sum() == 0.375
     # LSP's rule: 0.4 of the shorter side of the 40 x 40 box is added on each side.

@@ -66,7 +66,7 @@ def read(path: str | Path, images: Iterable[str | Path], *, skeleton: Skeleton, 
 
     Returns:
         Samples with the window that LSP's rule gives from their joints (`lsp.person_box`), in the file's order; people
-        of fewer than two labelled joints have none and are left out.
+        of fewer than two labelled joints, or outside the picture, have none and are left out.
 
     Raises:
         PoseError: the file cannot be read or has another form, or none of its images is among `images`.
@@ -76,12 +76,8 @@ def read(path: str | Path, images: Iterable[str | Path], *, skeleton: Skeleton, 
     of_these = [(files[row[0]], values) for row, values in rows if row[0] in files]
     if not of_these:
         raise PoseError(f"{path} names none of the {len(files)} images given; expected soft labels of these images.")
-    return [_sample(*person, named, skeleton, weight) for person in of_these if _window_is_known(person[1])]
-
-
-def _window_is_known(values: np.ndarray) -> bool:
-    """Whether two joints at least are labelled, at different places."""
-    return len(np.unique(values[values[:, 2] > 0, :2], axis=0)) > 1
+    samples = [_sample(*person, named, skeleton, weight) for person in of_these]
+    return [sample for sample in samples if np.isfinite(sample.center).all()]
 
 
 def _columns(names: Iterable[str]) -> list[str]:
