@@ -60,6 +60,21 @@ class Skeleton:
         }  # fmt: skip
 
     @cached_property
+    def drawn_limbs(self) -> tuple[tuple[int, int], ...]:
+        """The limbs between joints that are known or derived; through one that is neither, its neighbours are joined.
+
+        They are joined to the first of them that has no side: arms end at the neck where there is no thorax.
+        """
+        limbs = [set(limb) for limb in self.limb_indices]
+        for joint in np.flatnonzero(~self.known):
+            if joint in self.derived:
+                continue
+            ends = [min(limb - {joint}) for limb in limbs if joint in limb and len(limb) == 2]
+            hub = next((end for end in ends if self.flip[end] == end), ends[0] if ends else joint)
+            limbs = [(limb - {joint}) | {hub} if joint in limb else limb for limb in limbs]
+        return tuple((min(limb), max(limb)) for limb in limbs if len(limb) == 2)
+
+    @cached_property
     def limb_indices(self) -> tuple[tuple[int, int], ...]:
         """The limbs as pairs of joint indices."""
         return tuple((self.index(a), self.index(b)) for a, b in self.limbs)

@@ -72,13 +72,13 @@ def draw_pose(
     canvas = _Canvas(image, region, scale)
 
     for width, color in ((3 * stroke, INK), (2.5 * stroke, PAPER)):
-        for a, b in skeleton.limb_indices:
+        for a, b in skeleton.drawn_limbs:
             if np.isfinite(annotated[[a, b]]).all():
                 canvas.line(annotated[a], annotated[b], width, color, 1)
         for point in annotated[np.isfinite(annotated).all(axis=1)]:
             canvas.line(point, point, width + 1.2 * stroke, color, 1)
 
-    limbs = [(a, b) for a, b in skeleton.limb_indices if np.isfinite(points[[a, b]]).all()]
+    limbs = [(a, b) for a, b in skeleton.drawn_limbs if np.isfinite(points[[a, b]]).all()]
     opacity = {limb: 0.25 + 0.75 * certainty[list(limb)].min() for limb in limbs}
     for a, b in limbs:
         canvas.line(points[a], points[b], 1.9 * stroke, INK, 0.6 * opacity[a, b])
@@ -127,7 +127,7 @@ def heatmaps_to_rgb(
     probability: np.ndarray | None = None,
     background: np.ndarray | None = None,
 ) -> np.ndarray:
-    """All part maps as one picture, each in the colour that `joint_colors` gives its joint (Fig. 1).
+    """All part maps as one picture, each in the colour that `joint_colors` gives its joint (Fig. 1); learned ones only.
 
     Args:
         heatmaps: (H, W, J) values of 0 and more, as `softmax_map` gives; each map is scaled by its own peak.
@@ -147,7 +147,7 @@ def heatmaps_to_rgb(
     if not (np.isfinite(heatmaps) & (heatmaps >= 0)).all():
         raise PoseError("heatmaps must be finite and not negative; softmax_map makes them so. Received: other values")
     peak = heatmaps.max(axis=(0, 1))
-    strength = np.divide(heatmaps, peak, out=np.zeros_like(heatmaps), where=peak > 0)
+    strength = np.divide(heatmaps, peak, out=np.zeros_like(heatmaps), where=(peak > 0) & skeleton.known)
     if probability is not None:
         strength = strength * _probability(probability, skeleton)
     if background is not None:

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from pose_regression.inference.pose import Pose
-from pose_regression.skeleton import PA16J
+from pose_regression.skeleton import PA16J, Skeleton
 
 
 @pytest.fixture
@@ -37,3 +37,15 @@ def test_pose_is_drawn_where_its_joints_are(pose):
     changed = np.argwhere((drawn != 128).any(axis=2))  # y, x
     assert changed.min() == 0 and changed.max(axis=0).tolist() < [36, 36]
     assert drawn.shape == (80, 60, 3)
+
+
+def test_joints_that_were_not_learned_are_derived_or_absent_in_every_form():
+    skeleton = Skeleton(("pelvis", "right_hip", "left_hip", "nose"), learned=("right_hip", "left_hip"))
+    pixels = np.array([[15, 20], [10, 20], [20, 20], [np.nan, np.nan]], np.float32)
+    pose = Pose(skeleton, pixels, np.array([0.75, 0.5, 1, 0], np.float32), np.array([0, 0, 40, 40], np.float32))
+    joints = pose.to_dict()["joints"]
+    assert joints["pelvis"] == {"x": 15, "y": 20, "probability": 0.75, "derived": True}
+    assert joints["nose"] == {"x": None, "y": None, "probability": 0} and "derived" not in joints["left_hip"]
+    assert pose.to_coco()["keypoints"] == [15, 20, 2, 10, 20, 2, 20, 20, 2, 0, 0, 0]
+    assert pose.to_coco()["num_keypoints"] == 3
+    assert pose.draw(np.zeros((40, 40, 3), np.uint8)).max() > 0

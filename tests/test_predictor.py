@@ -17,7 +17,7 @@ from pose_regression.inference.pose import Pose
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
-from pose_regression.skeleton import Skeleton
+from pose_regression.skeleton import PA16J, Skeleton
 
 SIZE = 64
 
@@ -209,3 +209,14 @@ def test_inspect_shows_what_the_network_saw(predictor):
     for boxes in ([], [(0, 0, 50, 50)] * 2):
         with pytest.raises(PoseError, match="one box"):
             predictor.inspect(image, boxes)
+
+
+def test_pelvis_and_thorax_that_were_not_learned_lie_between_the_joints_that_define_them(model, predictor):
+    learned = tuple(name for name in PA16J.names if name not in ("pelvis", "thorax", "head"))
+    partly = PosePredictor(model, skeleton=Skeleton(PA16J.names, PA16J.limbs, learned))
+    (whole,), (pose,) = predictor.predict(photo(0)), partly.predict(photo(0))
+    hips = [PA16J.index("right_hip"), PA16J.index("left_hip")]
+    np.testing.assert_allclose(pose.pixels[PA16J.index("pelvis")], whole.pixels[hips].mean(axis=0), atol=1e-4)
+    assert np.isnan(pose.pixels[PA16J.index("head")]).all() and pose.probability[PA16J.index("head")] == 0
+    same = [PA16J.index(name) for name in learned]
+    np.testing.assert_array_equal(pose.pixels[same], whole.pixels[same])

@@ -83,3 +83,14 @@ def test_joints_that_were_not_learned_are_midpoints_or_absent():
     assert np.isnan(found[arms.index("pelvis")]).all() and np.isnan(found[arms.index("neck")]).all()
     np.testing.assert_array_equal(found[arms.index("thorax")], shoulders.mean(0))
     np.testing.assert_array_equal(complete(pixels, PA16J), pixels)
+
+
+def test_limbs_are_joined_without_a_joint_that_is_absent():
+    assert PA16J.drawn_limbs == tuple((min(limb), max(limb)) for limb in PA16J.limb_indices)
+    whole = Skeleton(PA16J.names, PA16J.limbs, learned=LSP.names)
+    assert whole.drawn_limbs == PA16J.drawn_limbs  # pelvis and thorax are derived
+    cross = Skeleton(("neck", "thorax", "left_hand", "right_hand"), (("neck", "thorax"), ("thorax", "left_hand"),
+                     ("thorax", "right_hand")), learned=("neck", "left_hand", "right_hand"))  # fmt: skip
+    assert cross.drawn_limbs == ((0, 2), (0, 3))
+    hands = Skeleton(cross.names, cross.limbs, learned=("left_hand", "right_hand"))
+    assert hands.drawn_limbs == ((2, 3),)

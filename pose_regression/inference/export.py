@@ -156,6 +156,10 @@ def write_export(
             "crop": f"square about the box's centre, side {BOX_MARGIN} times the box's longer side, black outside",
             "box_margin": BOX_MARGIN,
             "joints": skeleton.names,
+            "learned": [name for name, known in zip(skeleton.names, skeleton.known, strict=True) if known],
+            "derived": {
+                skeleton.names[joint]: [skeleton.names[end] for end in ends] for joint, ends in skeleton.derived.items()
+            },
             "limbs": skeleton.limbs,
         },
     )

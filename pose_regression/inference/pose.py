@@ -20,9 +20,11 @@ class Pose:
     skeleton: Skeleton
     """Names, order and limbs of the joints."""
     pixels: np.ndarray
-    """(J, 2) float32."""
+    """(J, 2) float32. Of joints that the network has not learned, pelvis and thorax lie midway between the learned
+    joints that define them (`Skeleton.derived`); what nothing defines is NaN."""
     probability: np.ndarray
-    """(J,) float32 in [0, 1], that the joint is in the picture."""
+    """(J,) float32 in [0, 1], that the joint is in the picture; the mean of the two for a derived one, 0 for an absent
+    one."""
     box: np.ndarray
     """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
 
@@ -37,21 +39,29 @@ class Pose:
         return float(self.probability.mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON."""
-        rows = zip(self.names, self.pixels.tolist(), self.probability.tolist(), strict=True)
-        joints = {name: {"x": x, "y": y, "probability": probability} for name, (x, y), probability in rows}
+        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON.
+
+        A derived joint also has `"derived": true`; one that is absent has null for x and y.
+        """
+        joints: dict[str, dict[str, Any]] = {}
+        for i, name in enumerate(self.names):
+            x, y = (float(value) if np.isfinite(value) else None for value in self.pixels[i])
+            joints[name] = {"x": x, "y": y, "probability": float(self.probability[i])}
+            if i in self.skeleton.derived:
+                joints[name]["derived"] = True
         return {"box": self.box.tolist(), "joints": joints}
 
     def to_coco(self) -> dict[str, Any]:
         """One annotation in the COCO keypoints format, without `id` and `image_id`, which the file's writer gives.
 
         `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
-        too: COCO's evaluation of results looks at them, not at v. `bbox` is [x, y, width, height]; `probability`, (J,),
-        is an addition.
+        too: COCO's evaluation of results looks at them, not at v; an absent joint is 0, 0, 0. `bbox` is
+        [x, y, width, height]; `probability`, (J,), is an addition.
         """
         x0, y0, x1, y1 = self.box.tolist()
         visible = self.probability >= VISIBLE
-        keypoints = np.column_stack([self.pixels.astype(np.float64).round(2), np.where(visible, 2, 0)])
+        places = np.nan_to_num(self.pixels.astype(np.float64)).round(2)
+        keypoints = np.column_stack([places, np.where(visible, 2, 0)])
         return {
             "category_id": 1,
             "bbox": [x0, y0, x1 - x0, y1 - y0],

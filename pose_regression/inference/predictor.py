@@ -22,7 +22,7 @@ from pose_regression.inference.pose import Pose
 from pose_regression.inference.runtimes import fastest_runtime, open_runtime
 from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
-from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.skeleton import PA16J, Skeleton, complete
 
 __all__ = ["BOX_MARGIN", "PosePredictor"]
 
@@ -206,7 +206,9 @@ class PosePredictor:
     def _pose(self, answers: Sequence["_Answer"]) -> Pose:
         """The mean over one person's views."""
         mean = average([answer.estimate for answer in answers])
-        return Pose(self.skeleton, mean.pixels, mean.probability, answers[0].view.box.astype(np.float32))
+        pixels = complete(mean.pixels, self.skeleton)
+        probability = np.nan_to_num(complete(mean.probability[:, None], self.skeleton)[:, 0])
+        return Pose(self.skeleton, pixels, probability, answers[0].view.box.astype(np.float32))
 
 
 @dataclass(frozen=True, eq=False)
