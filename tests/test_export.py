@@ -98,7 +98,7 @@ def test_folded_network_equals_the_unfolded(shape, arguments):
     before = [weight.copy() for weight in model.get_weights()]
     folded = fold_batch_norms(model)
     expected, actual = model.with_outputs("last").predict(crops, verbose=0), folded.predict(crops, verbose=0)
-    assert set(actual) == {"pose", "probability"}
+    assert set(actual) == {"pose", "probability", "confidence"}
     for name in actual:
         assert actual[name].shape == expected[name].shape
         np.testing.assert_allclose(actual[name], expected[name], rtol=0, atol=1e-5)
@@ -149,9 +149,9 @@ def test_export_answers_as_the_network_in_its_runtime(model, crops, tmp_path, fo
     expected = model.predict(crops, verbose=0)
     for count in (1, 3):
         answer = runtime(crops[:count])
-        assert {name: array.dtype for name, array in answer.items()} == {"pose": np.float32, "probability": np.float32}
+        assert {name: array.dtype for name, array in answer.items()} == dict.fromkeys(expected, np.float32)
         tolerance = 1e-4 if dtype == "float32" else 0.03
-        for name in ("pose", "probability"):
+        for name in expected:
             assert answer[name].shape == expected[name][:count].shape
             np.testing.assert_allclose(answer[name], expected[name][:count], rtol=0, atol=tolerance)
     description = json.loads((directory / "model.json").read_text())
@@ -194,7 +194,7 @@ def test_predict_jpeg_gives_the_predictors_pixels(model, saved, photo, file):
     answer = tf.saved_model.load(str(saved / "1")).signatures["predict_jpeg"](
         image_bytes=tf.constant([encoded] * 3), boxes=tf.constant(boxes)
     )
-    assert set(answer) == {"pixels", "probability"}
+    assert set(answer) == {"pixels", "probability", "confidence"}
     np.testing.assert_allclose(answer["pixels"], [pose.pixels for pose in poses], rtol=0, atol=0.01)
     np.testing.assert_allclose(answer["probability"], [pose.probability for pose in poses], rtol=0, atol=1e-4)
 

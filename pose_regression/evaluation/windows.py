@@ -45,6 +45,8 @@ class Estimate:
     """(N, J, 2), or (N, K, J, 2) of every block; pixels of the original image."""
     probability: np.ndarray
     """(N, J), or (N, K, J), in [0, 1], that the joint is inside the crop."""
+    confidence: np.ndarray | None = None
+    """(N, J) in [0, 1], that the last block's answer is right, where the network says it."""
 
 
 def windows_of_samples(samples: Sequence[Sample]) -> Windows:
@@ -72,7 +74,8 @@ def answers_in_pixels(
     """The network's answers to N crops in pixels of their images, of every block.
 
     Args:
-        output: `pose` (N, J, 2) or (N, K, J, 2), `probability` (N, J, 1) or (N, K, J, 1).
+        output: `pose` (N, J, 2) or (N, K, J, 2), `probability` (N, J, 1) or (N, K, J, 1); `confidence` (N, J, 1) or
+            none.
         affine: (N, 3, 3), image pixels -> crop.
         mirrored: (N,) or one bool for all: whose left and right joints are exchanged back.
         skeleton: the joints.
@@ -81,6 +84,7 @@ def answers_in_pixels(
         Pixels (N, K, J, 2) float64 and probability (N, K, J); K = 1 where the network gives the last block alone.
     """
     pose, probability = np.asarray(output["pose"]), np.asarray(output["probability"])[..., 0]
+    confidence = np.asarray(output["confidence"])[..., 0] if "confidence" in output else None
     if pose.ndim == 3:
         pose, probability = pose[:, None], probability[:, None]
     if np.any(mirrored):  # else the joints need not be those of `skeleton`
@@ -88,14 +92,22 @@ def answers_in_pixels(
         flip = list(skeleton.flip)
         pose = np.where(exchanged[..., None], pose[:, :, flip], pose)
         probability = np.where(exchanged, probability[:, :, flip], probability)
-    return Estimate(transform_points(invert(affine)[:, None], pose.astype(np.float64)), probability)
+        if confidence is not None:
+            confidence = np.where(exchanged[..., 0], confidence[:, flip], confidence)
+    return Estimate(transform_points(invert(affine)[:, None], pose.astype(np.float64)), probability, confidence)
 
 
 def average(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of the same people's estimates, in float32."""
+
+    def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
+        return np.mean(arrays, axis=0).astype(np.float32)
+
+    sure = [estimate.confidence for estimate in estimates if estimate.confidence is not None]
     return Estimate(
-        np.mean([estimate.pixels for estimate in estimates], axis=0).astype(np.float32),
-        np.mean([estimate.probability for estimate in estimates], axis=0).astype(np.float32),
+        mean([estimate.pixels for estimate in estimates]),
+        mean([estimate.probability for estimate in estimates]),
+        mean(sure) if sure else None,
     )
 
 
@@ -138,7 +150,7 @@ def predict(
     blocks = predict_blocks(
         model, samples, batch_size=batch_size, flip=flip, crops=crops, refine=refine, skeleton=skeleton
     )
-    return Estimate(blocks.pixels[:, -1], blocks.probability[:, -1])
+    return Estimate(blocks.pixels[:, -1], blocks.probability[:, -1], blocks.confidence)
 
 
 def predict_blocks(

@@ -103,6 +103,7 @@ def write_csv(path: Path, found: Found) -> None:
     """
     header = ["image", "person", "x0", "y0", "x1", "y1", "score"]
     header += [f"{name}_{what}" for name in found.skeleton.names for what in ("x", "y", "probability")]
+    header += [f"{name}_confidence" for name in found.skeleton.names]
     people = {index: list(of_picture) for index, of_picture in groupby(found.people, key=lambda entry: entry[0])}
     with atomic_path(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
@@ -111,7 +112,8 @@ def write_csv(path: Path, found: Found) -> None:
             for index, picture in enumerate(found.pictures):
                 for person, (_, pose) in enumerate(people.get(index, [])):
                     joints = np.column_stack([pose.pixels, pose.probability]).ravel()
-                    numbers = [f"{number:.3f}" for number in (*pose.box, pose.score, *joints)]
+                    sure = np.full(len(pose.names), np.nan) if pose.confidence is None else pose.confidence
+                    numbers = [f"{number:.3f}" for number in (*pose.box, pose.score, *joints, *sure)]
                     writer.writerow([picture.name, person, *numbers])
                 if index not in people:
                     writer.writerow([picture.name, *[""] * (len(header) - 1)])

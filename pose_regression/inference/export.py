@@ -276,7 +276,7 @@ def _write_savedmodel(network: keras.Model, directory: Path) -> None:
         )
         answer = _answer(network, crops)
         pixels = center[:, None] + (answer["pose"] - 0.5) * side[:, None, None]
-        return {"pixels": pixels, "probability": answer["probability"]}
+        return {"pixels": pixels} | {name: value for name, value in answer.items() if name != "pose"}
 
     bytes_and_boxes = [tf.TensorSpec([None], tf.string, "image_bytes"), tf.TensorSpec([None, 4], tf.float32, "boxes")]
     signatures = {
@@ -288,13 +288,14 @@ def _write_savedmodel(network: keras.Model, directory: Path) -> None:
 
 def _answer(network: keras.Model, image: tf.Tensor) -> dict[str, tf.Tensor]:
     output = network(image, training=False)
-    return {"pose": output["pose"], "probability": output["probability"][..., 0]}
+    return {name: value if name == "pose" else value[..., 0] for name, value in output.items()}
 
 
 def serving_function(network: keras.Model, *, batch: int | None) -> Any:
-    """The network as a concrete function: image (batch, S, S, 3) -> pose (batch, J, 2), probability (batch, J).
+    """The network as a concrete function: image (batch, S, S, 3) -> pose (batch, J, 2), probability and confidence
+    (batch, J).
 
-    With all blocks as outputs, those have an axis K before J.
+    With all blocks as outputs there is no confidence, and the others have an axis K before J.
     """
     specification = tf.TensorSpec((batch, *network.input_shape[1:]), tf.float32, "image")
     return tf.function(lambda image: _answer(network, image), input_signature=[specification]).get_concrete_function()
@@ -312,8 +313,8 @@ def _save(network: keras.Model, directory: Path, signatures: Any) -> None:
 
 def _write_onnx(network: keras.Model, directory: Path, calibration: np.ndarray | None) -> None:
     package("tf2onnx", "onnx")
-    probability = ops.squeeze(network.output["probability"], axis=-1)
-    squeezed = keras.Model(network.inputs, {"pose": network.output["pose"], "probability": probability})
+    outputs = {k: value if k == "pose" else ops.squeeze(value, axis=-1) for k, value in network.output.items()}
+    squeezed = keras.Model(network.inputs, outputs)
     image = keras.InputSpec(shape=network.input_shape, dtype="float32", name="image")
     path = directory / "model.onnx"
     with warnings.catch_warnings():

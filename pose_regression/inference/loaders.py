@@ -17,12 +17,13 @@ from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 
 Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]
-"""Images (N, S, S, 3) float32 in [-1, 1] -> `pose` (N, J, 2) and `probability` (N, J, 1) float32, as the network."""
+"""Images (N, S, S, 3) float32 in [-1, 1] -> what the network gives: `pose` (N, J, 2), `probability` (N, J, 1) and, but
+for exports of version 0.1, `confidence` (N, J, 1), float32."""
 
 DESCRIPTION = "model.json"
 """The file of an export that says what it is."""
 
-_Run = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
+_Run = Callable[[np.ndarray], dict[str, np.ndarray]]
 
 
 def load_runtime(kind: str, directory: str | Path, *, threads: int | None = None) -> Runtime:
@@ -62,11 +63,11 @@ def load_runtime(kind: str, directory: str | Path, *, threads: int | None = None
 
 
 def as_runtime(run: _Run) -> Runtime:
-    """A function that gives `pose` and `probability` (N, J), as exports do, with the network's own interface."""
+    """A function that gives `probability` and `confidence` (N, J), as exports do, with the network's own interface."""
 
     def network(images: np.ndarray) -> dict[str, np.ndarray]:
-        pose, probability = run(np.ascontiguousarray(images, np.float32))
-        return {"pose": pose, "probability": probability[..., None]}
+        answer = run(np.ascontiguousarray(images, np.float32))
+        return {name: value if name == "pose" else value[..., None] for name, value in answer.items()}
 
     return network
 
@@ -95,9 +96,9 @@ def cores() -> int:
 def _load_savedmodel(directory: Path, dtype: str, threads: int) -> _Run:
     model = tf.saved_model.load(str(directory / "1"))
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
         answer = model.signatures["serving_default"](image=tf.constant(images))
-        return answer["pose"].numpy(), answer["probability"].numpy()
+        return {name: value.numpy() for name, value in answer.items()}
 
     return run
 
@@ -109,7 +110,8 @@ def _load_onnx(directory: Path, dtype: str, threads: int) -> _Run:
     session = onnxruntime.InferenceSession(
         str(directory / "model.onnx"), options, providers=["CPUExecutionProvider"]
     )  # fmt: skip
-    return lambda images: tuple(session.run(["pose", "probability"], {"image": images}))
+    names = [output.name for output in session.get_outputs()]
+    return lambda images: dict(zip(names, session.run(names, {"image": images}), strict=True))
 
 
 def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
@@ -118,10 +120,9 @@ def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
     )
     signature = interpreter.get_signature_runner("serving_default")
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
         answers = [signature(image=image[None]) for image in images]
-        pose, probability = (np.concatenate([answer[name] for answer in answers]) for name in ("pose", "probability"))
-        return pose, probability
+        return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     return run
 
@@ -136,6 +137,7 @@ def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
         "PERFORMANCE_HINT": "LATENCY",
     }
     model = core.read_model(str(directory / "model.xml"))
+    names = [output.any_name for output in model.outputs]
 
     @cache
     def compiled(batch: int) -> Any:
@@ -144,9 +146,9 @@ def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
         fixed.reshape({"image": [batch, *(int(n.get_length()) for n in list(model.input("image").partial_shape)[1:])]})
         return core.compile_model(fixed, "CPU", options)
 
-    def run(images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def run(images: np.ndarray) -> dict[str, np.ndarray]:
         answer = compiled(len(images))(images)
-        return answer["pose"], answer["probability"]
+        return {name: answer[name] for name in names}
 
     compiled(1)
     return run

@@ -27,6 +27,9 @@ class Pose:
     one."""
     box: np.ndarray
     """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
+    confidence: np.ndarray | None = None
+    """(J,) float32 in [0, 1], that the joint is right, within 0.2 torso lengths if the weights are calibrated so; None
+    from an export of a version that had no confidence."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -41,12 +44,15 @@ class Pose:
     def to_dict(self) -> dict[str, Any]:
         """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON.
 
-        A derived joint also has `"derived": true`; one that is absent has null for x and y.
+        Where there is a confidence it stands beside the probability. A derived joint also has `"derived": true`; one
+        that is absent has null for x and y.
         """
         joints: dict[str, dict[str, Any]] = {}
         for i, name in enumerate(self.names):
             x, y = (float(value) if np.isfinite(value) else None for value in self.pixels[i])
             joints[name] = {"x": x, "y": y, "probability": float(self.probability[i])}
+            if self.confidence is not None:
+                joints[name]["confidence"] = float(self.confidence[i])
             if i in self.skeleton.derived:
                 joints[name]["derived"] = True
         return {"box": self.box.tolist(), "joints": joints}
@@ -56,7 +62,7 @@ class Pose:
 
         `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
         too: COCO's evaluation of results looks at them, not at v; an absent joint is 0, 0, 0. `bbox` is
-        [x, y, width, height]; `probability`, (J,), is an addition.
+        [x, y, width, height]; `probability` and `confidence`, (J,), are additions.
         """
         x0, y0, x1, y1 = self.box.tolist()
         visible = self.probability >= VISIBLE
@@ -71,10 +77,10 @@ class Pose:
             "num_keypoints": int(visible.sum()),
             "score": round(self.score, 4),
             "probability": self.probability.astype(np.float64).round(4).tolist(),
-        }
+        } | ({} if self.confidence is None else {"confidence": self.confidence.astype(np.float64).round(4).tolist()})
 
     def draw(self, image: ImageLike) -> np.ndarray:
-        """The picture with this pose in it; for several people, draw into the result of the one before.
+        """The picture with this pose in it, unsure joints faint; for several people, draw into the one before's result.
 
         Args:
             image: what was given to `predict`.
@@ -82,4 +88,5 @@ class Pose:
         Returns:
             (H, W, 3) uint8, upright.
         """
-        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=self.probability)
+        sure = self.probability if self.confidence is None else self.confidence
+        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=sure)

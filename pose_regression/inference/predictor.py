@@ -198,17 +198,23 @@ class PosePredictor:
             raise PoseError("The network's answer has values that are not finite: its weights are damaged.")
         affine, mirrored = np.stack([view.affine for view in views]), np.array([view.mirrored for view in views])
         found = answers_in_pixels(output, affine, mirrored=mirrored, skeleton=self.skeleton)
+        sure = [None] * len(views) if found.confidence is None else list(found.confidence)
         return [
-            _Answer(view, Estimate(pixels[-1], probability[-1]))
-            for view, pixels, probability in zip(views, found.pixels, found.probability, strict=True)
+            _Answer(view, Estimate(pixels[-1], probability[-1], confidence))
+            for view, pixels, probability, confidence in zip(views, found.pixels, found.probability, sure, strict=True)
         ]
 
     def _pose(self, answers: Sequence["_Answer"]) -> Pose:
         """The mean over one person's views."""
         mean = average([answer.estimate for answer in answers])
         pixels = complete(mean.pixels, self.skeleton)
-        probability = np.nan_to_num(complete(mean.probability[:, None], self.skeleton)[:, 0])
-        return Pose(self.skeleton, pixels, probability, answers[0].view.box.astype(np.float32))
+        probability = self._of_every_joint(mean.probability)
+        confidence = None if mean.confidence is None else self._of_every_joint(mean.confidence)
+        return Pose(self.skeleton, pixels, probability, answers[0].view.box.astype(np.float32), confidence=confidence)
+
+    def _of_every_joint(self, values: np.ndarray) -> np.ndarray:
+        """(J,) of the learned joints: a derived one has the mean of its two, an absent one 0."""
+        return np.nan_to_num(complete(values[:, None], self.skeleton)[:, 0])
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ from keras import KerasTensor, ops
 
 from pose_regression.errors import PoseError
 from pose_regression.model.backbone import PredictionBlocks
+from pose_regression.model.confidence import UNCALIBRATED, JointConfidence
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, register
 from pose_regression.model.weights import described_network, load_weights, ours
 
@@ -26,7 +27,7 @@ Backbone = Callable[[KerasTensor, int, keras.DTypePolicy], list[KerasTensor]]
 
 DEFAULTS: dict[str, Any] = {
     "input_shape": (256, 256, 3), "num_joints": 16, "num_context": 2, "alpha": 0.8, "num_blocks": 8, "kernel_size": 5,
-    "width": 576, "grid": "endpoints", "backbone": None,
+    "width": 576, "grid": "endpoints", "backbone": None, "calibration": UNCALIBRATED,
 }  # fmt: skip
 """The paper's network, where neither an argument nor a weight file says otherwise."""
 
@@ -48,8 +49,9 @@ class PoseRegressor(keras.Model):
         width: number of features; the stem's channels are scaled in proportion (576).
         grid: coordinates of the heat maps' cells, see `regression.coordinate_ramp` ("endpoints").
         outputs: what the model returns, a dictionary:
-            `"last"`: `pose` (B, N_J, 2) in [0, 1] of the crop and `probability` (B, N_J, 1) in [0, 1];
-            `"all"`: the same of every block, (B, K, N_J, 2) and (B, K, N_J, 1);
+            `"last"`: `pose` (B, N_J, 2) in [0, 1] of the crop, `probability` (B, N_J, 1) that the joint is in the crop
+            and `confidence` (B, N_J, 1) that it is right;
+            `"all"`: pose and probability of every block, (B, K, N_J, 2) and (B, K, N_J, 1);
             `"maps"`: as `"last"`, with `heatmaps` (B, h, w, N_J) and `context_heatmaps` (B, h, w, N_c·N_J), the logits
             of the last block (h is a block's height, H/8 in the paper's);
             `"every_map"`: as `"all"`, with the logits of every block, (B, K, h, w, N_J) and (B, K, h, w, N_c·N_J).
@@ -57,6 +59,7 @@ class PoseRegressor(keras.Model):
         weights: a weight file or the name of weights that ship with the project, see `weights.load_weights`.
         backbone: another way from the image to heat maps than the paper's blocks, such as `hourglass.Stacks`; it
             takes the place of `num_blocks`, `kernel_size` and `width`.
+        calibration: slope and offset of the confidence, see `confidence.JointConfidence` (1, 3).
         dtype: policy of the convolutions (`"mixed_bfloat16"`); None takes Keras' global one. The regression stage
             is float32 under any policy.
 
@@ -85,6 +88,7 @@ class PoseRegressor(keras.Model):
         outputs: str = "last",
         weights: str | Path | None = None,
         backbone: Backbone | dict | None = None,
+        calibration: tuple[float, float] | None = None,
         name: str = "pose_regressor",
         dtype: str | keras.DTypePolicy | None = None,
         trainable: bool = True,
@@ -92,20 +96,24 @@ class PoseRegressor(keras.Model):
         given = {
             "input_shape": input_shape, "num_joints": num_joints, "num_context": num_context, "alpha": alpha,
             "num_blocks": num_blocks, "kernel_size": kernel_size, "width": width, "grid": grid, "backbone": backbone,
+            "calibration": calibration,
         }  # fmt: skip
         given = {argument: value for argument, value in given.items() if value is not None}
         config = DEFAULTS | (described_network(weights) if weights is not None else {}) | given
         _check(config, outputs)
         if isinstance(config["backbone"], dict):
             config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        config |= {"input_shape": tuple(config["input_shape"]), "alpha": float(config["alpha"])}
+        config |= {name: tuple(config[name]) for name in ("input_shape", "calibration")}
+        config["alpha"] = float(config["alpha"])
         policy = _policy(dtype)
         image = keras.Input(config["input_shape"], name="image", dtype="float32")
         build = config["backbone"] or PredictionBlocks(config["num_blocks"], config["kernel_size"], config["width"])
         maps = build(image, config["num_joints"] * (1 + config["num_context"]), policy)
         config["num_blocks"] = len(maps)
         regress = regression_stage(**{name: config[name] for name in ("num_joints", "num_context", "alpha", "grid")})
-        super().__init__(inputs=image, outputs=answers(maps, regress, outputs), name=name, trainable=trainable)
+        confidence = JointConfidence(calibration=config["calibration"], name="joint_confidence")
+        answer = answers(maps, regress, confidence, outputs)
+        super().__init__(inputs=image, outputs=answer, name=name, trainable=trainable)
         self._config = config | {"outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
         if weights is not None:
             load_weights(self, weights)
@@ -166,15 +174,18 @@ def regression_stage(*, num_joints: int, num_context: int, alpha: float, grid: s
     return regress
 
 
-def answers(maps: list[KerasTensor], regress: Callable, outputs: str) -> dict[str, KerasTensor]:
-    """What a `PoseRegressor` returns, of the heat maps of every block and its `regression_stage`."""
+def answers(
+    maps: list[KerasTensor], regress: Callable, confidence: JointConfidence, outputs: str
+) -> dict[str, KerasTensor]:
+    """What a `PoseRegressor` returns, of the heat maps of every block, its `regression_stage` and confidence."""
     if outputs in ("all", "every_map"):
         poses, probabilities = zip(*map(regress, maps), strict=True)
         result = {"pose": ops.stack(poses, axis=1), "probability": ops.stack(probabilities, axis=1)}
         logits = ops.stack(maps, axis=1)
     else:
         pose, probability = regress(maps[-1])
-        result, logits = {"pose": pose, "probability": probability}, maps[-1]
+        logits, num_joints = maps[-1], pose.shape[-2]
+        result = {"pose": pose, "probability": probability, "confidence": confidence(logits[..., :num_joints])}
     if outputs in ("maps", "every_map"):
         num_joints = result["pose"].shape[-2]
         result |= {"heatmaps": logits[..., :num_joints], "context_heatmaps": logits[..., num_joints:]}
@@ -207,3 +218,4 @@ def _check(config: dict[str, Any], outputs: str) -> None:
         raise PoseError(f"outputs must be one of {', '.join(OUTPUTS)}. Received: outputs={outputs!r}")
     ContextAggregation(alpha=config["alpha"])
     SoftArgmax(grid=config["grid"])
+    JointConfidence(calibration=config["calibration"])
