@@ -65,6 +65,22 @@ def test_there_is_no_circle():
         visit(module, ())
 
 
+def behind(module: str) -> set[str]:
+    """All that a module imports, and what that imports, and so on."""
+    found: set[str] = set()
+    coming = [module]
+    while coming:
+        new = imports(coming.pop()) - found
+        found |= new
+        coming += new
+    return found
+
+
+def test_training_state_needs_no_downloads():
+    assert "pose_regression.container" in behind("pose_regression.training.checkpoint")
+    assert "pose_regression.model.hub" not in behind("pose_regression.training.checkpoint")
+
+
 @pytest.mark.parametrize("module", COMMANDS)
 def test_no_command_imports_another(module):
     assert not imports(module) & set(COMMANDS)

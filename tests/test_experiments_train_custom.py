@@ -19,8 +19,9 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.load import load_model
+from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import named_weights, save_weights
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import MPII, Skeleton
 from pose_regression.training.people import hold_out, score_pck
 from pose_regression.training.run import start_from

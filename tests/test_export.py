@@ -24,8 +24,8 @@ from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.folding import fold_batch_norms
 from pose_regression.model.hub import shipped_weights
 from pose_regression.model.load import load_model
+from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import named_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 PACKAGES = {

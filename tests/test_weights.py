@@ -15,8 +15,9 @@ from pose_regression.errors import PoseError
 from pose_regression.model import weights
 from pose_regression.model.authors_weights import _frozen_soft_argmax, authors_order, load_authors_weights
 from pose_regression.model.load import load_model
+from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_weights, named_weights, save_weights
+from pose_regression.model.weights import load_weights, save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 NARROW = {

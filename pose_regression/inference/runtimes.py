@@ -34,8 +34,8 @@ from pose_regression.inference.export import (
 )
 from pose_regression.inference.loaders import Runtime, as_runtime, cores, load_runtime
 from pose_regression.model.hub import cache_folder
+from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import named_weights
 from pose_regression.skeleton import Skeleton
 
 FORMATS = {"savedmodel": "savedmodel", "onnxruntime": "onnx", "openvino": "openvino", "litert": "litert"}

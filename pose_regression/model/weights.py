@@ -4,7 +4,6 @@ Ours is a `container` whose metadata holds the arguments of `PoseRegressor` and 
 enough to build the network; arrays are named as `stem/conv_1/kernel`. Frozen coordinates are not stored.
 """
 
-from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,21 +16,8 @@ from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
 from pose_regression.model.authors_weights import load_authors_weights, read_authors_weights
 from pose_regression.model.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
-from pose_regression.model.regression import SoftArgmax
+from pose_regression.model.named_weights import assign, named_weights
 from pose_regression.skeleton import PA16J, Skeleton
-
-
-def named_weights(model: keras.Model) -> dict[str, keras.Variable]:
-    """Every trained or averaged variable by its place in the network, `stem/conv_1/kernel`; frozen constants apart."""
-    return dict(_walk(model, ""))
-
-
-def _walk(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Variable]]:
-    for layer in model.layers:
-        if isinstance(layer, keras.Model):
-            yield from _walk(layer, f"{prefix}{layer.name}/")
-        elif not isinstance(layer, SoftArgmax):
-            yield from ((f"{prefix}{layer.name}/{variable.name}", variable) for variable in layer.weights)
 
 
 def save_weights(
@@ -99,7 +85,10 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
                 f"{path} holds the weights of another network: {argument} is {stored.get(argument)!r}, "
                 f"expected {config[argument]!r}."
             )
-    _assign(model, arrays, path)
+    try:
+        assign(named_weights(model), arrays)
+    except ValueError as error:
+        raise PoseError(f"{path} holds the weights of another network: {error}.") from error
 
 
 def described_network(path: str | Path) -> dict[str, Any]:
@@ -206,21 +195,3 @@ def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     if metadata.get("kind") != "weights":
         raise PoseError(f"{path} holds no weights but {metadata.get('kind')!r}.")
     return arrays, metadata
-
-
-def _assign(model: keras.Model, arrays: dict[str, np.ndarray], path: Path) -> None:
-    variables = named_weights(model)
-    missing, unknown = sorted(variables.keys() - arrays.keys()), sorted(arrays.keys() - variables.keys())
-    if missing or unknown:
-        raise PoseError(
-            f"{path} holds the weights of another network: {len(missing)} of this network's {len(variables)} are "
-            f"missing, {len(unknown)} are unknown, such as {(missing + unknown)[0]!r}."
-        )
-    for name, variable in variables.items():
-        if arrays[name].shape != tuple(variable.shape):
-            raise PoseError(
-                f"{path} holds the weights of another network: {name} has shape {arrays[name].shape}, "
-                f"expected {tuple(variable.shape)}."
-            )
-    for name, variable in variables.items():
-        variable.assign(arrays[name].astype("float32"))

@@ -18,7 +18,7 @@ from filelock import FileLock, SoftFileLock, Timeout
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.model.weights import named_weights
+from pose_regression.model.named_weights import assign, named_weights
 
 KEPT = 2
 
@@ -124,8 +124,7 @@ def load_state(directory: str | Path, model: keras.Model, *, extra: Extra = NOTH
     if not found:
         return None
     arrays, progress = found
-    for name, variable in state_variables(model, extra).items():
-        variable.assign(arrays[name])
+    assign(state_variables(model, extra), arrays)
     return progress
 
 

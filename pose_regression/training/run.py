@@ -13,8 +13,8 @@ from pose_regression.data.images import check_images, without_broken
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.load import load_model
+from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import named_weights
 from pose_regression.training import hosts
 from pose_regression.training.checkpoint import run_directory
 from pose_regression.training.curves import plot_history
