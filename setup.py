@@ -9,7 +9,11 @@ setup(
     license="MIT",
     packages=[*find_packages(include=["pose_regression*"]), "pose_regression.shipped_weights"],
     package_dir={"pose_regression.shipped_weights": "weights"},
-    package_data={"pose_regression.shipped_weights": ["*.weights.h5", "small_int8/*", "SHA256", "README.md"]},
+    package_data={
+        "pose_regression.shipped_weights": [
+            "*.weights.h5", "small_int8/*", "people.tflite", "LICENSE-people", "NOTICE", "SHA256", "README.md",
+        ]
+    },
     python_requires=">=3.11,<3.14",
     install_requires=[
         "keras>=3.15", "tensorflow>=2.20", "numpy>=1.26", "scipy>=1.13", "h5py>=3.11", "pillow>=11", "matplotlib>=3.9",
@@ -18,6 +22,7 @@ setup(
     extras_require={
         "gpu": ["tensorflow[and-cuda]>=2.20"],
         "export": ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2025.0", "ai-edge-litert>=2.0"],
+        "keras-hub": ["keras-hub>=0.29"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         "demo": ["opencv-python>=4.10", "gradio>=6.31"],
         "test": [

@@ -1,6 +1,7 @@
 """Poses of the people in photographs, in a video, or live in front of a camera.
 
     python -m experiments.predict photo.jpg
+    python -m experiments.predict photo.jpg --box 40 30 180 420 --box 200 25 330 410
     python -m experiments.predict holiday/ "more/*.png" --boxes detections.json --output poses
     python -m experiments.predict dance.mp4 --weights full --flip --runtime auto
     python -m experiments.predict --camera 0
@@ -14,12 +15,19 @@ q or Esc closes it. Videos and cameras need OpenCV.
 the fastest of those installed that answers as the network does, and the command says which. The first time for some
 weights, auto takes a minute or a few.
 
-Without --boxes each whole picture is taken as one person. --boxes takes what person detectors for COCO write: a list of
-{"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"}, or an object with "images" and
-"annotations". A box belongs to the picture whose path has the longest common end with its file name, or whose name
-without its suffix is the image_id; the frames of a video are called "dance.mp4#000000" and so on. People are of the
-category called person in the file's "categories", or of --category NAME. Crowds and useless boxes are left out, and
-counted. The file's image ids come through to poses.json. Boxes and poses are in pixels of the upright picture.
+Without boxes, people are looked for, by --people: shipped, the detector that comes with the project (MoveNet MultiPose,
+up to six people); keras-hub:PRESET, an object detector of KerasHub, such as keras-hub:dfine_nano_coco (`pip install -e
+.[keras-hub]`; the first time it is downloaded); whole takes each whole picture as one person, right for pictures cut
+about one; auto, the default, is shipped where it can run, else whole, and says so. Each person's number and colour in
+the overlay is that of poses.csv and poses.json. Where nobody is found the command says so, and goes on.
+
+--box X0 Y0 X1 Y1 says in pixels where a person is, in every picture; give it once for each. --boxes takes what person
+detectors for COCO write: a list of {"image_id" or "file_name", "category_id", "bbox": [x, y, width, height], "score"},
+or an object with "images" and "annotations". A box belongs to the picture whose path has the longest common end with
+its file name, or whose name without its suffix is the image_id; the frames of a video are called "dance.mp4#000000" and
+so on. People are of the category called person in the file's "categories", or of --category NAME. Crowds and useless
+boxes are left out, and counted. The file's image ids come through to poses.json. Boxes and poses are in pixels of the
+upright picture.
 
 Several processes or machines share the inputs with --shard 1/4 ... 4/4, each with an --output of its own;
 `experiments.merge` puts their poses.json together.
@@ -40,6 +48,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.command import run
+from experiments.quiet import unheard
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.merging import shard
 from pose_regression.inference.video import read_frames
@@ -56,17 +65,20 @@ def main() -> int:
     warnings.filterwarnings("ignore", module="PIL")  # what matters about a file is reported by its name
     # Importing TensorFlow takes seconds, and a mistake in the arguments should not wait for it.
     from pose_regression.inference import bulk
-    from pose_regression.inference.boxes import read_boxes
+    from pose_regression.inference.boxes import Boxes, EveryPicture, read_boxes
     from pose_regression.inference.camera import show_camera
     from pose_regression.inference.coco_files import Found, write_results
+    from pose_regression.inference.people import find_detector
     from pose_regression.inference.predictor import PosePredictor
 
     inputs = bulk.find_inputs(options.inputs)
     work = list(zip(inputs.paths, bulk.overlay_paths(inputs.paths, options.output / "overlays"), strict=True))
     if options.shard:
         work, _ = shard(work, options.shard, option="--shard")
-    boxes = None
-    if options.boxes is not None:
+    boxes: Boxes | None = None
+    if options.box:
+        boxes = EveryPicture(options.box)
+    elif options.boxes is not None:
         boxes = read_boxes(options.boxes, min_score=options.min_score, category=options.category)
 
     logging.basicConfig(format="%(message)s")
@@ -81,7 +93,10 @@ def main() -> int:
     if boxes is not None:
         found.category = boxes.category
     output, status = bulk.Output(options.output, found), 0
-    stream = partial(predictor.stream, flip=options.flip, crops=options.crops)
+    people = unheard(find_detector, options.people) or "whole"
+    stream = partial(
+        predictor.stream, people=people, max_people=options.max_people, flip=options.flip, crops=options.crops
+    )
     signal.signal(signal.SIGTERM, end)
     try:
         bulk.predict_files(stream, work, boxes, output=output, progress=progress)
@@ -107,6 +122,13 @@ def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image, folder of images, pattern, or video")
     parser.add_argument("--camera", type=int, metavar="N", help="show what this camera sees instead")
+    parser.add_argument(
+        "--people", default="auto", metavar="HOW", help="auto, shipped, whole or keras-hub:PRESET (default: auto)"
+    )
+    parser.add_argument("--max-people", type=int, default=20, metavar="N", help="in one picture (default: 20)")
+    parser.add_argument(
+        "--box", type=float, nargs=4, action="append", metavar=("X0", "Y0", "X1", "Y1"), help="a person, in pixels"
+    )
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="COCO detections of people, .json")
     parser.add_argument("--category", metavar="NAME", help="of people in that file (default: person, or the only one)")
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
@@ -121,6 +143,8 @@ def parse() -> argparse.Namespace:
     options = parser.parse_args()
     if bool(options.inputs) == (options.camera is not None):
         parser.error("give either images, folders or videos, or --camera")
+    if options.box and options.boxes:
+        parser.error("give either --box or --boxes")
     if options.camera is not None and options.runtime != "keras":
         parser.error("--runtime is for files: the camera's window shows part maps, which only Keras gives")
     return options
@@ -135,6 +159,7 @@ def report(found: Any, boxes: Any, inputs: Any) -> bool:
         lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
         if unnamed := boxes.unnamed:
             lines.append(f"{counted(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")
+    lines += [f"Nobody found in {name}." for name in found.nobody]
     if found.broken:
         lines += [f"{len(found.broken)} skipped:", *(f"  {sentence}" for sentence in found.broken)]
     for line in lines:

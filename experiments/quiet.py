@@ -24,18 +24,18 @@ class _QuietImport:
         spec = importlib.util.find_spec(name)
         if spec is not None and spec.loader is not None:
             load = spec.loader.exec_module
-            spec.loader.exec_module = lambda module: _unheard(load, module)  # type: ignore[method-assign]
+            spec.loader.exec_module = lambda module: unheard(load, module)  # type: ignore[method-assign]
         return spec
 
 
-def _unheard(function: Callable, *arguments: Any) -> None:
+def unheard(function: Callable, *arguments: Any) -> Any:
     """Call a function while nothing reaches file descriptor 2; what it raises is raised."""
     sys.stderr.flush()
     before = os.dup(2)
     try:
         with open(os.devnull, "wb") as nowhere:
             os.dup2(nowhere.fileno(), 2)
-        function(*arguments)
+        return function(*arguments)
     finally:
         os.dup2(before, 2)
         os.close(before)

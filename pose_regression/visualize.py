@@ -36,6 +36,7 @@ def draw_pose(
     probability: np.ndarray | None = None,
     present: np.ndarray | None = None,
     truth: np.ndarray | None = None,
+    outline: tuple[int, int, int] | None = None,
 ) -> np.ndarray:
     """Draw one person's limbs and joints; lines are as thick as the person is large.
 
@@ -48,6 +49,7 @@ def draw_pose(
             hollow. None draws everything solid.
         present: (J,) bool: joints to draw; None draws all.
         truth: (J, 2) annotated joints, drawn below the pose as a broad white figure.
+        outline: the colour about the limbs, which tells people apart; None is a faint dark one.
 
     Returns:
         (H, W, 3) uint8.
@@ -81,13 +83,36 @@ def draw_pose(
     limbs = [(a, b) for a, b in skeleton.drawn_limbs if np.isfinite(points[[a, b]]).all()]
     opacity = {limb: 0.25 + 0.75 * certainty[list(limb)].min() for limb in limbs}
     for a, b in limbs:
-        canvas.line(points[a], points[b], 1.9 * stroke, INK, 0.6 * opacity[a, b])
+        if outline is not None:
+            canvas.line(points[a], points[b], 3.2 * stroke, INK, 0.6 * opacity[a, b])
+            canvas.line(points[a], points[b], 2.6 * stroke, outline, opacity[a, b])
+        else:
+            canvas.line(points[a], points[b], 1.9 * stroke, INK, 0.6 * opacity[a, b])
     for a, b in limbs:
         canvas.line(points[a], points[b], stroke, _limb_color(skeleton, a, b), opacity[a, b])
     for joint, color in enumerate(joint_colors(skeleton)):
         if np.isfinite(points[joint]).all():
             canvas.joint(points[joint], 1.15 * stroke, tuple(color), hollow=certainty[joint] < 0.5)
     return canvas.onto(image)
+
+
+def person_color(number: int) -> tuple[int, int, int]:
+    """A person's colour; twelve hues far from their neighbours in number, then the same again."""
+    red, green, blue = colorsys.hsv_to_rgb((0.33 + 5 * number / 12) % 1, 0.75 if number % 2 else 0.95, 0.95)
+    return round(255 * red), round(255 * green), round(255 * blue)
+
+
+def draw_label(image: np.ndarray, text: str, place: np.ndarray, color: tuple[int, int, int]) -> np.ndarray:
+    """(H, W, 3) uint8 with a short text on a patch of colour above (x, y) `place`, moved to lie inside the image."""
+    picture = Image.fromarray(_rgb(image))
+    draw, size = ImageDraw.Draw(picture), max(11, round(0.03 * max(picture.size)))
+    font = ImageFont.load_default(size)
+    width, height = max(size, round(draw.textlength(text, font)) + size // 2), round(1.3 * size)
+    x = int(np.clip(place[0] - width / 2, 0, max(0, picture.width - width)))
+    y = int(np.clip(place[1] - 1.8 * size, 0, max(0, picture.height - height)))
+    draw.rectangle((x, y, x + width, y + height), color, INK)
+    draw.text((x + width / 2, y + height / 2), text, INK, font, anchor="mm")
+    return np.asarray(picture)
 
 
 def joint_colors(skeleton: Skeleton) -> np.ndarray:

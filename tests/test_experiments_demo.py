@@ -65,7 +65,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("box", [None, BOX])
 def test_the_answer_is_the_predictor_s(predictor, photograph, tmp_path, box):
     (tmp_path / "photo.jpg").write_bytes(photograph)
-    (expected,) = predictor.predict([tmp_path / "photo.jpg"], None if box is None else [box])
+    (expected,) = predictor.predict([tmp_path / "photo.jpg"], None if box is None else [box], people="whole")
     answer = demo.find(predictor, "photo.jpg", photograph, box)
     np.testing.assert_allclose(answer.pose.pixels, expected.pixels, atol=1e-3)
     np.testing.assert_allclose(answer.pose.probability, expected.probability, atol=1e-5)
@@ -427,7 +427,7 @@ def test_a_photograph_in_a_real_browser(port, browser, predictor, photograph, tm
     picture = page.locator("#photo .picture")
     page.wait_for_function("document.querySelector('#photo .picture').naturalWidth === 800")
     assert picture.is_visible()
-    (whole,) = predictor.predict([tmp_path / "person.jpg"])
+    (whole,) = predictor.predict([tmp_path / "person.jpg"], people="whole")
     assert shown_joints(page) == pytest.approx(whole.pixels, abs=0.06)
     assert page.locator("#parts img").count() == 2
     page.get_by_role("tab", name="Context maps").click()

@@ -35,11 +35,12 @@ def weights(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def command(weights, monkeypatch, tmp_path):
-    """Run the command in `tmp_path`; returns its exit status."""
+    """Run the command in `tmp_path`, where pictures of nobody are taken as one person; returns its exit status."""
     monkeypatch.chdir(tmp_path)
 
     def call(*arguments: object) -> int:
-        monkeypatch.setattr(sys, "argv", ["predict", *map(str, arguments), "--weights", str(weights)])
+        given = ["--people", "whole", *map(str, arguments), "--weights", str(weights)]
+        monkeypatch.setattr(sys, "argv", ["predict", *given])
         with pytest.raises(SystemExit) as end:
             run(predict.main)
         return end.value.code
@@ -81,7 +82,7 @@ def test_a_folder_with_a_broken_file(command, weights, tmp_path, capsys):
     assert [entry["image_id"] for entry in content["annotations"]] == [1, 2, 3]
     assert content["categories"][0]["keypoints"] == list(PA16J.names)
     assert content["categories"][0]["skeleton"][0] == [1, 2]  # pelvis and thorax, counted from 1
-    (pose,) = PosePredictor(weights).predict(tmp_path / "photos/d.jpg")
+    (pose,) = PosePredictor(weights).predict(tmp_path / "photos/d.jpg", people="whole")
     np.testing.assert_allclose(
         np.reshape(content["annotations"][2]["keypoints"], (16, 3))[:, :2], pose.pixels, atol=0.1
     )

@@ -137,7 +137,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     written = json.loads((tmp_path / "poses/poses.json").read_text())
     assert written["categories"][0]["keypoints"] == names
     assert written["categories"][0]["skeleton"] == LIMBS[joints]
-    (whole,) = PosePredictor(weights).predict(sample.image, flip=True)
+    (whole,) = PosePredictor(weights).predict(sample.image, people="whole", flip=True)
     found = np.reshape(written["annotations"][0]["keypoints"], (joints, 3))
     np.testing.assert_allclose(found[:, :2], whole.pixels, atol=0.02)
 

@@ -81,7 +81,9 @@ def test_an_array_with_one_value_that_is_not_finite_is_no_image(value):
     image = np.full((40, 40, 3), 0.5, np.float32)
     image[7, 8, 1] = value
     with pytest.raises(PoseError, match=r"^images\[1\] must have values in \[0, 1\], as its type is float32"):
-        PosePredictor(PoseRegressor((32, 32, 3), num_blocks=1, width=16)).predict([np.zeros((4, 4)), image])
+        PosePredictor(PoseRegressor((32, 32, 3), num_blocks=1, width=16)).predict(
+            [np.zeros((4, 4)), image], people="whole"
+        )
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 1e300])

@@ -46,8 +46,8 @@ def test_orientation_is_honoured_and_boxes_are_in_upright_pixels(predictor, tmp_
 
     tolerance = 4 if suffix == ".jpg" else 0
     assert np.abs(load_upright(path).astype(int) - upright).max() <= tolerance
-    found = pixels_of([*predictor.predict(path, box), *predictor.predict(path)])
-    expected = pixels_of([*predictor.predict(upright, box), *predictor.predict(upright)])
+    found = pixels_of([*predictor.predict(path, box), *predictor.predict(path, people="whole")])
+    expected = pixels_of([*predictor.predict(upright, box), *predictor.predict(upright, people="whole")])
     np.testing.assert_allclose(found, expected, atol=1.5 if suffix == ".jpg" else 2e-3)
     with Image.open(path) as image:
         np.testing.assert_allclose(pixels_of(predictor.predict(image, box)), expected[:1], atol=2)
@@ -71,9 +71,9 @@ def test_kinds_of_pictures(predictor, tmp_path):
     for name, (image, expected) in cases.items():
         path = save(tmp_path / name, image, **({"quality": 98} if name.endswith("jpg") else {}))
         assert np.abs(load_upright(path).astype(int) - expected).max() <= (12 if name.endswith("jpg") else 1), name
-        reference = predictor.predict(expected)[0].pixels
-        assert np.abs(predictor.predict(path)[0].pixels - reference).max() < 2.5, name
-        assert np.abs(predictor.predict(image)[0].pixels - reference).max() < 0.1, name
+        reference = predictor.predict(expected, people="whole")[0].pixels
+        assert np.abs(predictor.predict(path, people="whole")[0].pixels - reference).max() < 2.5, name
+        assert np.abs(predictor.predict(image, people="whole")[0].pixels - reference).max() < 0.1, name
 
 
 def test_transparency_lies_over_black(predictor, tmp_path):
@@ -87,19 +87,26 @@ def test_transparency_lies_over_black(predictor, tmp_path):
     for image in (path, Image.fromarray(pixels), pixels, (pixels / 255).astype(np.float32)):
         assert np.abs(load_upright(image) - expected).max() <= 1
     assert load_upright(save(tmp_path / "p.png", indexed, transparency=7)).max() == 0
-    found, wanted = predictor.predict(path)[0], predictor.predict(np.rint(expected).astype(np.uint8))[0]
+    found, wanted = (
+        predictor.predict(path, people="whole")[0],
+        predictor.predict(np.rint(expected).astype(np.uint8), people="whole")[0],
+    )
     np.testing.assert_allclose(found.pixels, wanted.pixels, atol=0.5)
 
 
 def test_arrays_of_every_type_mean_the_same(predictor):
     image = photo(5)
-    expected = predictor.predict(image)[0].pixels
+    expected = predictor.predict(image, people="whole")[0].pixels
     for same in (image / 255, (image / 255).astype(np.float32), image.astype(np.uint16) * 257):
-        np.testing.assert_allclose(predictor.predict(same)[0].pixels, expected, atol=0.02)
+        np.testing.assert_allclose(predictor.predict(same, people="whole")[0].pixels, expected, atol=0.02)
     batch = np.stack([photo(5), photo(6)])
-    np.testing.assert_array_equal(pixels_of(predictor.predict(batch)), pixels_of(predictor.predict(list(batch))))
+    np.testing.assert_array_equal(
+        pixels_of(predictor.predict(batch, people="whole")), pixels_of(predictor.predict(list(batch), people="whole"))
+    )
     grey = image[..., :1]
-    np.testing.assert_array_equal(predictor.predict(grey)[0].pixels, predictor.predict(grey[..., 0])[0].pixels)
+    np.testing.assert_array_equal(
+        predictor.predict(grey, people="whole")[0].pixels, predictor.predict(grey[..., 0], people="whole")[0].pixels
+    )
 
 
 def png_header(width: int, height: int) -> bytes:
@@ -134,7 +141,7 @@ def test_files_that_cannot_be_used_are_one_sentence(predictor, tmp_path, content
     elif content is not None:
         path.write_bytes(content)
     with pytest.raises(PoseError, match=message) as error:
-        predictor.predict(path)
+        predictor.predict(path, people="whole")
     assert str(error.value).startswith(str(path)) and "\n" not in str(error.value)
 
 
@@ -154,7 +161,7 @@ def test_files_that_cannot_be_used_are_one_sentence(predictor, tmp_path, content
 )
 def test_wrong_arrays_are_one_sentence(predictor, image, message):
     with pytest.raises(PoseError, match=message):
-        predictor.predict(image)
+        predictor.predict(image, people="whole")
 
 
 @pytest.mark.slow

@@ -58,7 +58,7 @@ def sample(path: Path, center: tuple[float, float], side: float) -> Sample:
 
 
 def test_the_random_network_tells_pictures_apart(predictor):
-    a, b = pixels_of(predictor.predict([photo(0), photo(1)]))
+    a, b = pixels_of(predictor.predict([photo(0), photo(1)], people="whole"))
     assert np.abs(a - b).max() > 5  # else the comparisons below would prove nothing
 
 
@@ -68,7 +68,7 @@ def test_files_give_the_numbers_of_evaluation(model, predictor, tmp_path, suffix
     paths = [save(tmp_path / f"{i}{suffix}", photo(i, 90 + 31 * i, 120)) for i in range(5)]
     samples = [sample(path, ((90 + 31 * i) / 2, 60), max(90 + 31 * i, 120)) for i, path in enumerate(paths)]
     expected = evaluation.predict(model, samples, flip=flip, crops=crops)
-    poses = predictor.predict(paths, flip=flip, crops=crops)
+    poses = predictor.predict(paths, people="whole", flip=flip, crops=crops)
     np.testing.assert_allclose(pixels_of(poses), expected.pixels, atol=2e-3)
     np.testing.assert_allclose([pose.probability for pose in poses], expected.probability, atol=1e-5)
 
@@ -84,17 +84,17 @@ def test_a_box_becomes_a_square_with_the_margin_of_training(model, predictor, tm
 @pytest.mark.real_data
 def test_real_photographs_give_the_numbers_of_evaluation(model, predictor, pose_data):
     samples = lsp.load(pose_data / "lsp", "test")[:6]
-    poses = predictor.predict([sample.image for sample in samples], flip=True)
+    poses = predictor.predict([sample.image for sample in samples], people="whole", flip=True)
     np.testing.assert_allclose(pixels_of(poses), evaluation.predict(model, samples, flip=True).pixels, atol=2e-3)
 
 
 def test_batches_span_images_and_keep_the_order(model, predictor):
     images = [photo(i, 100 + i, 90) for i in range(6)]
     boxes = [None, [(5, 5, 60, 80), (20, 10, 99, 70), (0, 0, 30, 30)], [], np.empty((0, 4)), (9, 9, 70, 70), None]
-    apart = [[] if i in (2, 3) else predictor.predict(images[i], boxes[i]) for i in range(6)]
+    apart = [[] if i in (2, 3) else predictor.predict(images[i], boxes[i], people="whole") for i in range(6)]
     for batch_size in (1, 2, 16):
         together = PosePredictor(model, batch_size=batch_size)
-        people = list(together.stream(images, boxes, flip=False))
+        people = list(together.stream(images, boxes, people="whole", flip=False))
         assert [len(of_image) for of_image in people] == [1, 3, 0, 0, 1, 1]
         np.testing.assert_allclose(
             pixels_of([pose for of_image in people for pose in of_image]),
@@ -113,7 +113,7 @@ def test_the_stream_reads_two_batches_ahead_at_most(predictor):
             read += 1
             yield photo(i)
 
-    stream = predictor.stream(images())
+    stream = predictor.stream(images(), people="whole")
     for done in range(1, 30):
         next(stream)
         assert read <= done + 3 * predictor.batch_size
@@ -126,11 +126,11 @@ def test_a_broken_image_is_raised_or_reported_and_the_others_keep_their_places(p
     broken = tmp_path / "broken.jpg"
     broken.write_bytes(good.read_bytes()[:400])
     with pytest.raises(PoseError, match="broken.jpg is truncated or damaged"):
-        predictor.predict([good, broken, good])
+        predictor.predict([good, broken, good], people="whole")
     errors: dict[int, PoseError] = {}
     # The second box of the third image is wrong: its first one must not slip through.
     boxes = [None, None, [(0, 0, 50, 50), (5, 5, 5, 50)], None]
-    people = list(predictor.stream([good, broken, good, good], boxes, on_error=errors.__setitem__))
+    people = list(predictor.stream([good, broken, good, good], boxes, people="whole", on_error=errors.__setitem__))
     assert [len(of_image) for of_image in people] == [1, 0, 0, 1]
     assert sorted(errors) == [1, 2] and "no area" in str(errors[2])
     np.testing.assert_array_equal(people[0][0].pixels, people[3][0].pixels)
@@ -180,26 +180,26 @@ def test_weights_that_cannot_be_used(model, tmp_path):
     broken = PoseRegressor((32, 32, 3), num_blocks=1, width=16)
     broken.set_weights([np.full_like(weight, np.nan) for weight in broken.get_weights()])
     with pytest.raises(PoseError, match="weights are damaged"):
-        PosePredictor(broken).predict(photo(0))
+        PosePredictor(broken).predict(photo(0), people="whole")
 
 
 def test_a_weight_file_gives_the_model_and_its_joints(model, predictor, tmp_path):
     skeleton = Skeleton(tuple(f"joint_{i}" for i in range(16)))
     save_weights(model, tmp_path / "a.weights.h5", skeleton=skeleton)
-    (pose,) = PosePredictor(tmp_path / "a.weights.h5").predict(photo(0))
+    (pose,) = PosePredictor(tmp_path / "a.weights.h5").predict(photo(0), people="whole")
     assert pose.names[3] == "joint_3"
-    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0))[0].pixels, atol=1e-3)
+    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0), people="whole")[0].pixels, atol=1e-3)
 
 
 def test_a_network_with_all_blocks_answers_with_its_last(model, predictor):
-    (pose,) = PosePredictor(model.with_outputs("all")).predict(photo(0))
-    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0))[0].pixels, atol=1e-3)
+    (pose,) = PosePredictor(model.with_outputs("all")).predict(photo(0), people="whole")
+    np.testing.assert_allclose(pose.pixels, predictor.predict(photo(0), people="whole")[0].pixels, atol=1e-3)
 
 
 def test_inspect_shows_what_the_network_saw(predictor):
     image, box = photo(0, 200, 200), (40, 60, 120, 140)
     pose, seen = predictor.inspect(image, box)
-    np.testing.assert_allclose(pose.pixels, predictor.predict(image, box)[0].pixels, atol=1e-3)
+    np.testing.assert_allclose(pose.pixels, predictor.predict(image, box, people="whole")[0].pixels, atol=1e-3)
     assert seen["heatmaps"].shape == (8, 8, 16) and seen["context_heatmaps"].shape == (8, 8, 32)
     # 80 px times 1.25 is a window of 100 px, from (30, 50).
     window = Image.fromarray(image[50:150, 30:130]).resize((SIZE, SIZE), Image.Resampling.BILINEAR)

@@ -75,10 +75,10 @@ def test_predictor_gives_the_same_pose_in_every_runtime(model, cache, runtime):
     for package in PACKAGES[runtime]:
         pytest.importorskip(package, reason=f"{package} is not installed")
     images = [np.rint((crop + 1) * 127.5).astype(np.uint8) for crop in make_crops(3, 96, 72)]
-    expected = PosePredictor(model).predict(images, flip=True)
+    expected = PosePredictor(model).predict(images, people="whole", flip=True)
     predictor = PosePredictor(model, runtime=runtime, batch_size=4)
     assert predictor.runtime == runtime
-    for pose, other in zip(predictor.predict(images, flip=True), expected, strict=True):
+    for pose, other in zip(predictor.predict(images, people="whole", flip=True), expected, strict=True):
         np.testing.assert_allclose(pose.pixels, other.pixels, atol=0.01)
         np.testing.assert_allclose(pose.probability, other.probability, atol=1e-3)
     assert np.abs(expected[0].pixels - expected[1].pixels).max() > 0.1  # the comparison sees something

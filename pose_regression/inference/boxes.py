@@ -15,7 +15,7 @@ from pose_regression.data.identity import matched
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 
-__all__ = ["Boxes", "People", "read_boxes"]
+__all__ = ["Boxes", "EveryPicture", "People", "read_boxes"]
 
 PERSON = 1
 """COCO's category, which lists of detections without `categories` mean."""
@@ -65,7 +65,7 @@ class Boxes:
         self.unnamed += len(pictures) - len(names)
         return [self.people[names[i]] if i in names else None for i in range(len(pictures))]
 
-    def of_frames(self, videos: Sequence[Path]) -> list[dict[int, People]]:
+    def of_frames(self, videos: Sequence[Path]) -> list[Mapping[int, People]]:
         """The people of each video's frames, by the frames' numbers from 0."""
         by_video: dict[str, dict[int, People]] = {}
         for name, people in self.people.items():
@@ -81,6 +81,40 @@ class Boxes:
         kept = [b for b in boxes if b[2] > 0 and b[3] > 0 and b[0] < width and b[1] < height]
         self.skipped[OUTSIDE] += len(boxes) - len(kept)
         return kept
+
+
+class EveryPicture(Boxes):
+    """The same people in every picture and in every frame."""
+
+    def __init__(self, boxes: Sequence[Sequence[float]]):
+        """`boxes`: x0, y0, x1, y1 in pixels; `PoseError` for one without area."""
+        super().__init__(Path("--box"), {})
+        for box in boxes:
+            x0, y0, x1, y1 = box
+            if not (all(map(_is_number, box)) and x1 - x0 >= 1 and y1 - y0 >= 1 and max(map(abs, box)) <= _FARTHEST):
+                shown = " ".join(f"{value:g}" for value in box)
+                raise PoseError(f"A box is X0 Y0 X1 Y1 in pixels, at least one wide and high. Received: {shown}")
+        self.boxes = [list(map(float, box)) for box in boxes]
+
+    def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
+        return [People(self.boxes) for _ in pictures]
+
+    def of_frames(self, videos: Sequence[Path]) -> list[Mapping[int, People]]:
+        return [_EveryFrame(People(self.boxes)) for _ in videos]
+
+
+class _EveryFrame(Mapping[int, People]):
+    def __init__(self, people: People):
+        self.people = people
+
+    def __getitem__(self, number: int) -> People:
+        return self.people
+
+    def __iter__(self) -> Iterator[int]:
+        return iter((0,))
+
+    def __len__(self) -> int:
+        return 1
 
 
 def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = None) -> Boxes:

@@ -19,7 +19,7 @@ from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_csv, write_json
 from pose_regression.inference.photographs import load_upright, upright_size
-from pose_regression.inference.pose import Pose
+from pose_regression.inference.pose import Pose, draw_people
 from pose_regression.inference.video import frame_name, is_video, rate_and_count, read_frames, video_writer
 from pose_regression.visualize import save_image
 
@@ -140,7 +140,7 @@ def predict_files(
     Args:
         stream: `PosePredictor.stream`.
         files: each input with the overlay to write.
-        boxes: None takes every picture as one person.
+        boxes: None leaves it to the stream who is in a picture.
         output: gets the poses, and what is wrong with an input.
         progress: `step()` is called for every file, `show(text)` for every frame.
 
@@ -150,7 +150,7 @@ def predict_files(
     images = [path for path, _ in files if not is_video(path)]
     videos = [path for path, _ in files if is_video(path)]
     of_image: Mapping[Path, People | None] = {}
-    of_video: Mapping[Path, dict[int, People]] = {}
+    of_video: Mapping[Path, Mapping[int, People]] = {}
     if boxes is not None:
         of_image = dict(zip(images, boxes.of_pictures(images), strict=True))
         of_video = dict(zip(videos, boxes.of_frames(videos), strict=True))
@@ -194,8 +194,9 @@ def predict_images(
         of_picture = people.get(path)
         found.add(str(path), picture, poses, id=None if of_picture is None else of_picture.id)
         output.keep()
-        for pose in poses:
-            picture = pose.draw(picture)
+        if boxes is None and not poses:
+            found.nobody.append(str(path))
+        picture = draw_people(picture, poses)
         try:
             save_image(overlay, picture)
         except PoseError as error:
@@ -251,7 +252,5 @@ def predict_video(
                 found.broken.append(str(errors.pop(number)).replace(f"images[{number}]", name))
             found.add(name, frame, poses, id=people[number].id if number in people else None)
             output.keep()
-            for pose in poses:
-                frame = pose.draw(frame)
-            write(frame)
+            write(draw_people(frame, poses))
             progress.show(f"frame {number + 1} of {count}")

@@ -41,6 +41,8 @@ class Found:
     pictures: list[Picture] = field(default_factory=list)
     people: list[tuple[int, Pose]] = field(default_factory=list)
     """Index in `pictures` and the pose."""
+    nobody: list[str] = field(default_factory=list)
+    """Pictures in which a detector found nobody."""
     broken: list[str] = field(default_factory=list)
     """What is wrong with each file or frame that was skipped."""
 
@@ -97,13 +99,15 @@ def write_results(path: Path, found: Found) -> None:
 
 
 def write_csv(path: Path, found: Found) -> None:
-    """A row for each person: image, number within it, box, score, and x, y and probability of each joint.
+    """A row for each person: image, number within it, box, score, x, y and probability of each joint, and the
+    detector's score, empty where no detector was asked.
 
     A picture without people has a row with its name alone.
     """
     header = ["image", "person", "x0", "y0", "x1", "y1", "score"]
     header += [f"{name}_{what}" for name in found.skeleton.names for what in ("x", "y", "probability")]
     header += [f"{name}_confidence" for name in found.skeleton.names]
+    header.append("detection")
     people = {index: list(of_picture) for index, of_picture in groupby(found.people, key=lambda entry: entry[0])}
     with atomic_path(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
@@ -114,7 +118,8 @@ def write_csv(path: Path, found: Found) -> None:
                     joints = np.column_stack([pose.pixels, pose.probability]).ravel()
                     sure = np.full(len(pose.names), np.nan) if pose.confidence is None else pose.confidence
                     numbers = [f"{number:.3f}" for number in (*pose.box, pose.score, *joints, *sure)]
-                    writer.writerow([picture.name, person, *numbers])
+                    detection = "" if pose.detection is None else f"{pose.detection:.3f}"
+                    writer.writerow([picture.name, person, *numbers, detection])
                 if index not in people:
                     writer.writerow([picture.name, *[""] * (len(header) - 1)])
 

@@ -12,16 +12,16 @@ import os
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from pose_regression.data.crop import crop, crop_pixels, normalize
+from pose_regression.data.crop import crop, crop_pixels, decode, normalize
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 
@@ -65,6 +65,45 @@ class Photograph:
                 return _cropper(kind, size)(self.content, (affine @ self.upright).astype(np.float32)).numpy()
         except tf.errors.InvalidArgumentError as error:
             raise PoseError(f"{self.name} is truncated or damaged.") from error
+
+    def decoded(self) -> "Photograph":
+        """The same photograph with its pixels: for more than one crop, or the whole of it."""
+        if not isinstance(self.content, bytes):
+            return self
+        try:
+            with tf.device("CPU"):
+                pixels = _decoder()(self.content, np.array(_stored_size(self), np.int32)).numpy()
+        except tf.errors.InvalidArgumentError as error:
+            raise PoseError(f"{self.name} is truncated or damaged.") from error
+        return replace(self, content=pixels)
+
+    def whole(self) -> np.ndarray:
+        """(H, W, 3) uint8, upright."""
+        pixels = cast(np.ndarray, self.decoded().content)
+        return _turned(pixels, self.upright[:2, :2])
+
+
+def _stored_size(photograph: Photograph) -> np.ndarray:
+    """Width and height as stored."""
+    return np.abs(photograph.upright[:2, :2]) @ photograph.size
+
+
+def _turned(pixels: np.ndarray, turn: np.ndarray) -> np.ndarray:
+    """(h, w, 3) pixels as stored -> (H, W, 3) uint8, upright; `turn` (2, 2) says where the stored axes point."""
+    if pixels.dtype != np.uint8:
+        pixels = np.rint(pixels).astype(np.uint8)
+    if turn[0, 0] == 0:
+        pixels = pixels.transpose(1, 0, 2)
+    horizontal, vertical = turn.sum(axis=1).astype(int)
+    return np.ascontiguousarray(pixels[::vertical, ::horizontal])
+
+
+@cache
+def _decoder() -> Callable:
+    def whole(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        return decode(encoded, tf.zeros(2, tf.int32), size, tf.constant(0), tf.constant(1))[0]
+
+    return tf.function(whole, input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)])
 
 
 @cache
@@ -227,12 +266,7 @@ def load_upright(image: ImageLike) -> np.ndarray:
         pixels, turn = _pixels(image, name), _orientation(image)
     else:
         pixels, turn = _array(image, name), _ORIENTATIONS[1]
-    if pixels.dtype != np.uint8:
-        pixels = np.rint(pixels).astype(np.uint8)
-    if turn[0, 0] == 0:
-        pixels = pixels.transpose(1, 0, 2)
-    horizontal, vertical = turn.sum(axis=1)
-    return np.ascontiguousarray(pixels[::vertical, ::horizontal])
+    return _turned(pixels, turn)
 
 
 def name_of(image: Any, position: int) -> str:

@@ -1,5 +1,6 @@
 """One person's joints: in pixels, as a dictionary, in COCO's format, drawn."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -7,7 +8,7 @@ import numpy as np
 
 from pose_regression.inference.photographs import ImageLike, load_upright
 from pose_regression.skeleton import Skeleton
-from pose_regression.visualize import draw_pose
+from pose_regression.visualize import draw_label, draw_pose, person_color
 
 VISIBLE = 0.5
 """Joints of at least this probability count as visible in COCO's sense."""
@@ -26,10 +27,14 @@ class Pose:
     """(J,) float32 in [0, 1], that the joint is in the picture; the mean of the two for a derived one, 0 for an absent
     one."""
     box: np.ndarray
-    """(4,) float32: x0, y0, x1, y1 of the person as given, or of the whole image."""
+    """(4,) float32: x0, y0, x1, y1 of the person as given or found, or of the whole image."""
     confidence: np.ndarray | None = None
     """(J,) float32 in [0, 1], that the joint is right, within 0.2 torso lengths if the weights are calibrated so; None
     from an export of a version that had no confidence."""
+    person: int = 0
+    """The person's number within the picture, from 0."""
+    detection: float | None = None
+    """How sure the detector is of the person; None where no detector was asked."""
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -42,7 +47,8 @@ class Pose:
         return float(self.probability.mean())
 
     def to_dict(self) -> dict[str, Any]:
-        """`{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}}}`, ready for JSON.
+        """Ready for JSON: `{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}},
+        "person": ..., "detection": ...}`.
 
         Where there is a confidence it stands beside the probability. A derived joint also has `"derived": true`; one
         that is absent has null for x and y.
@@ -55,14 +61,15 @@ class Pose:
                 joints[name]["confidence"] = float(self.confidence[i])
             if i in self.skeleton.derived:
                 joints[name]["derived"] = True
-        return {"box": self.box.tolist(), "joints": joints}
+        return {"box": self.box.tolist(), "joints": joints, "person": self.person, "detection": self.detection}
 
     def to_coco(self) -> dict[str, Any]:
         """One annotation in the COCO keypoints format, without `id` and `image_id`, which the file's writer gives.
 
         `keypoints` is [x, y, v] * J with v 2 for a probability of at least 0.5, else 0. Coordinates are kept at v = 0
         too: COCO's evaluation of results looks at them, not at v; an absent joint is 0, 0, 0. `bbox` is
-        [x, y, width, height]; `probability` and `confidence`, (J,), are additions.
+        [x, y, width, height]; `probability` and `confidence`, (J,), `person`, the number within the picture, and
+        `detection`, the detector's score or null, are additions.
         """
         x0, y0, x1, y1 = self.box.tolist()
         visible = self.probability >= VISIBLE
@@ -77,6 +84,8 @@ class Pose:
             "num_keypoints": int(visible.sum()),
             "score": round(self.score, 4),
             "probability": self.probability.astype(np.float64).round(4).tolist(),
+            "person": self.person,
+            "detection": None if self.detection is None else round(self.detection, 4),
         } | ({} if self.confidence is None else {"confidence": self.confidence.astype(np.float64).round(4).tolist()})
 
     def draw(self, image: ImageLike) -> np.ndarray:
@@ -88,5 +97,37 @@ class Pose:
         Returns:
             (H, W, 3) uint8, upright.
         """
-        sure = self.probability if self.confidence is None else self.confidence
-        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=sure)
+        return draw_pose(load_upright(image), self.pixels, self.skeleton, probability=self.sure)
+
+    @property
+    def sure(self) -> np.ndarray:
+        """(J,) the confidence where there is one, else the probability: how solid a joint is drawn."""
+        return self.probability if self.confidence is None else self.confidence
+
+
+
+def draw_people(image: ImageLike, poses: Sequence[Pose]) -> np.ndarray:
+    """The picture with everybody in it: of several people each has a colour of their own and their number.
+
+    Args:
+        image: what was given to `predict`.
+        poses: of its people.
+
+    Returns:
+        (H, W, 3) uint8, upright.
+    """
+    picture = load_upright(image)
+    for pose in poses:
+        color = person_color(pose.person) if len(poses) > 1 else None
+        picture = draw_pose(picture, pose.pixels, pose.skeleton, probability=pose.sure, outline=color)
+    for pose in poses if len(poses) > 1 else ():
+        picture = draw_label(picture, str(pose.person), _top(pose), person_color(pose.person))
+    return picture
+
+
+def _top(pose: Pose) -> np.ndarray:
+    """(2,) pixels: the uppermost joint; where there is none, the middle of the box's upper edge."""
+    height = np.nan_to_num(pose.pixels[:, 1], nan=np.inf)
+    if not np.isfinite(height).any():
+        return np.array([pose.box[[0, 2]].mean(), pose.box[1]])
+    return pose.pixels[height.argmin()]

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from itertools import groupby, islice, repeat, zip_longest
 from pathlib import Path
@@ -17,6 +17,7 @@ from pose_regression.data.crop import to_uint8
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views, windows_of_boxes
 from pose_regression.geometry import BOX_MARGIN
+from pose_regression.inference.people import MAX_PEOPLE, Detector, Find, find_detector, look_for, once
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
 from pose_regression.inference.pose import Pose
 from pose_regression.inference.runtimes import fastest_runtime, open_runtime
@@ -84,39 +85,56 @@ class PosePredictor:
             self.runtime, self._network = runtime, open_runtime(self.model, self.skeleton, runtime)
 
     def predict(
-        self, images: ImageLike | Sequence[ImageLike], boxes: Any = None, *, flip: bool = False, crops: int = 1
+        self,
+        images: ImageLike | Sequence[ImageLike],
+        boxes: Any = None,
+        people: str | Find | Detector = "auto",
+        *,
+        max_people: int = MAX_PEOPLE,
+        flip: bool = False,
+        crops: int = 1,
     ) -> list[Pose]:
-        """The poses of all people, by image and box.
+        """The poses of all people, image by image.
 
         Args:
             images: one image or a sequence of them, or an array (N, H, W, C). An image is a path, a PIL image, or an
                 array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8 in [0, 255], uint16 in [0, 65535] or
                 float in [0, 1].
-            boxes: None takes each whole image as one person: the crop is the square about its centre whose side is its
-                longer side, as in LSP's evaluation. Otherwise the people in pixels of the upright image, x0 y0 x1 y1:
-                (n, 4) or (4,) for one image; for a sequence, one such entry, or None, for each image. The crop is then
-                the square about the box's centre whose side is `BOX_MARGIN` times its longer side; it may reach beyond
-                the image, where it is black.
+            boxes: None has the people looked for, as `people` says. Otherwise the people in pixels of the upright
+                image, x0 y0 x1 y1: (n, 4) or (4,) for one image; for a sequence, one such entry, or None, for each
+                image. The crop is then the square about the box's centre whose side is `BOX_MARGIN` times its longer
+                side; it may reach beyond the image, where it is black.
+            people: who looks for people where no boxes are given: "auto", "shipped", "whole", "keras-hub:PRESET", or a
+                function (H, W, 3) uint8 -> boxes (n, 4), scores (n,); see `people.find_detector`. "whole" looks for
+                nobody and takes each whole image as one person: the crop is the square about its centre whose side is
+                its longer side, as in LSP's evaluation. That is right for pictures that are cut about one person, and
+                was what happened before there were detectors.
+            max_people: people of one image that are kept at most, of those that were looked for.
             flip: also predict the mirrored crop, its left and right joints exchanged back, and average.
             crops: windows per person, of sides between 1/1.25 and 1.25 of the one above, to average.
 
         Returns:
-            One `Pose` for each box, images and boxes in the given order.
+            One `Pose` for each box, images and boxes in the given order; or for each person who was found, the surest
+            first. Where nobody is found there is none. Two found people with nearly the same pose
+            (`people.SAME_POSE`) are one.
 
         Raises:
             PoseError: an image that can't be read or used, a box without area or outside its image, boxes that don't
-                fit the images. `stream` can go on after a broken image.
+                fit the images, a detector that is not there. `stream` can go on after a broken image.
         """
         if _is_single(images):
             images, boxes = [cast(ImageLike, images)], None if boxes is None else [boxes]
         every = cast(Sequence[ImageLike], images)
-        return [pose for people in self.stream(every, boxes, flip=flip, crops=crops) for pose in people]
+        found = self.stream(every, boxes, people, max_people=max_people, flip=flip, crops=crops)
+        return [pose for of_image in found for pose in of_image]
 
     def stream(
         self,
         images: Iterable[ImageLike],
         boxes: Iterable[Any] | None = None,
+        people: str | Find | Detector = "auto",
         *,
+        max_people: int = MAX_PEOPLE,
         flip: bool = False,
         crops: int = 1,
         on_error: Callable[[int, PoseError], None] | None = None,
@@ -129,6 +147,9 @@ class PosePredictor:
         Args:
             images: as for `predict`; may be a generator, which runs in that thread.
             boxes: an entry for each image, as for `predict`, or None.
+            people: as for `predict`; the detector looks in that thread, and a photograph is decoded once for it and for
+                the crops.
+            max_people: as for `predict`.
             flip: as for `predict`.
             crops: as for `predict`.
             on_error: called with the position of a broken image and what is wrong with it; the image then has no
@@ -139,7 +160,10 @@ class PosePredictor:
         """
         if crops < 1:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
-        coming = _views(images, boxes, crops=crops, flip=flip, size=self.size)
+        if max_people < 1:
+            raise PoseError(f"max_people must be at least 1. Received: max_people={max_people}")
+        looker = _Looker(people, max_people)
+        coming = _views(images, boxes, looker, crops=crops, flip=flip, size=self.size)
         answers = (answer for batch in _ahead(_batched(coming, self.batch_size)) for answer in self._answer(batch))
         for _, of_image in groupby(answers, key=lambda answer: answer.view.image):
             found = list(of_image)
@@ -152,8 +176,8 @@ class PosePredictor:
             elif last.crop is None:
                 yield []
             else:
-                people = groupby(found, key=lambda answer: answer.view.person)
-                yield [self._pose(list(of_person)) for _, of_person in people]
+                by_person = groupby(found, key=lambda answer: answer.view.person)
+                yield _each_once([self._pose(list(of_person)) for _, of_person in by_person])
 
     def inspect(self, image: ImageLike, box: Any = None) -> tuple[Pose, dict[str, np.ndarray]]:
         """One person, and what the network made of its crop.
@@ -169,7 +193,7 @@ class PosePredictor:
         Raises:
             PoseError: as `predict`, and if there isn't exactly one box.
         """
-        seen = list(_views([image], [box], crops=1, flip=False, size=self.size))
+        seen = list(_views([image], [box], _Looker("whole"), crops=1, flip=False, size=self.size))
         if seen[-1].error is not None:
             raise seen[-1].error
         if len(seen) != 1 or seen[0].crop is None:
@@ -210,7 +234,11 @@ class PosePredictor:
         pixels = complete(mean.pixels, self.skeleton)
         probability = self._of_every_joint(mean.probability)
         confidence = None if mean.confidence is None else self._of_every_joint(mean.confidence)
-        return Pose(self.skeleton, pixels, probability, answers[0].view.box.astype(np.float32), confidence=confidence)
+        view = answers[0].view
+        box = view.box.astype(np.float32)
+        return Pose(
+            self.skeleton, pixels, probability, box, confidence, person=view.person, detection=view.detection
+        )
 
     def _of_every_joint(self, values: np.ndarray) -> np.ndarray:
         """(J,) of the learned joints: a derived one has the mean of its two, an absent one 0."""
@@ -224,6 +252,7 @@ class _View:
     image: int
     error: PoseError | None = None
     person: int = -1
+    detection: float | None = None
     box: np.ndarray = field(default_factory=lambda: np.zeros(4))
     affine: np.ndarray = field(default_factory=lambda: np.eye(3))
     mirrored: bool = False
@@ -237,39 +266,80 @@ class _Answer:
     """Of this person alone: pixels (J, 2), probability (J,)."""
 
 
+class _Looker:
+    """Finds the people of a photograph; the detector is opened when it is needed first."""
+
+    def __init__(self, people: str | Find | Detector, max_people: int = MAX_PEOPLE):
+        self.people, self.max_people = people, max_people
+
+    @cached_property
+    def detector(self) -> Detector | None:
+        return find_detector(self.people)
+
+
+@dataclass(frozen=True, eq=False)
+class _Person:
+    """Somebody to be cropped."""
+
+    box: np.ndarray
+    margin: float
+    detection: float | None = None
+
+
 def _views(
-    images: Iterable[ImageLike], boxes: Iterable[Any] | None, *, crops: int, flip: bool, size: int
+    images: Iterable[ImageLike], boxes: Iterable[Any] | None, looker: _Looker, *, crops: int, flip: bool, size: int
 ) -> Iterator[_View]:
     """Every person's crops; what is wrong with an image comes as its last view."""
     for position, (image, given) in enumerate(_pairs(images, boxes)):
         try:
-            yield from _views_of_image(position, image, given, crops=crops, flip=flip, size=size)
+            source = open_photograph(image, name_of(image, position))
+            source, people = _people(source, given, looker)
+            yield from _views_of_people(position, source, people, crops=crops, flip=flip, size=size)
         except PoseError as error:
             yield _View(position, error)
 
 
-def _views_of_image(
-    position: int, image: ImageLike, given: Any, *, crops: int, flip: bool, size: int
+def _views_of_people(
+    position: int, source: Photograph, people: Sequence[_Person], *, crops: int, flip: bool, size: int
 ) -> Iterator[_View]:
-    source = open_photograph(image, name_of(image, position))
-    boxes = _boxes(given, source)
-    if not len(boxes):
+    if not people:
         yield _View(position)
-        return
-    windows = windows_of_boxes(boxes, margin=1.0 if given is None else BOX_MARGIN)
-    affines = [(mirrored, windows.affine(zoom=zoom, flip=mirrored)) for zoom, mirrored in views(crops, flip=flip)]
-    for person, box in enumerate(boxes):
-        for mirrored, affine in affines:
+    for number, person in enumerate(people):
+        window = windows_of_boxes(person.box[None], margin=person.margin)
+        for zoom, mirrored in views(crops, flip=flip):
+            (affine,) = window.affine(zoom=zoom, flip=mirrored)
             if not mirrored:  # which comes first; its mirror image need not be cut again
-                pixels = source.cut(affine[person], size)
-            yield _View(position, None, person, box, affine[person], mirrored, pixels[:, ::-1] if mirrored else pixels)
+                pixels = source.cut(affine, size)
+            crop = pixels[:, ::-1] if mirrored else pixels
+            yield _View(position, None, number, person.detection, person.box, affine, mirrored, crop)
+
+
+def _people(source: Photograph, given: Any, looker: _Looker) -> tuple[Photograph, list[_Person]]:
+    """The people in boxes that were given, or in those that a detector gives, or in the whole image; the photograph
+    comes back decoded where it had to be.
+    """
+    if given is not None:
+        return source, [_Person(box, BOX_MARGIN) for box in _boxes(given, source)]
+    if looker.detector is None:
+        return source, [_Person(np.array([0.0, 0.0, *source.size]), 1.0)]
+    source = source.decoded()
+    boxes, scores = look_for(looker.detector, source.whole(), max_people=looker.max_people)
+    margin = looker.detector.margin
+    found = [_Person(box, margin, score) for box, score in zip(boxes.astype(float), scores.tolist(), strict=True)]
+    return source, found
+
+
+def _each_once(poses: list[Pose]) -> list[Pose]:
+    """The poses of one picture without those of people found twice; boxes that were given are all answered."""
+    if len(poses) < 2 or poses[0].detection is None:
+        return poses
+    kept = once(np.stack([pose.pixels for pose in poses]), np.stack([pose.box for pose in poses]))
+    return [replace(poses[i], person=number) for number, i in enumerate(kept)]
 
 
 def _boxes(given: Any, source: Photograph) -> np.ndarray:
-    """(n, 4) boxes in pixels of the upright image; of None the whole image."""
+    """(n, 4) boxes in pixels of the upright image."""
     width, height = source.size
-    if given is None:
-        return np.array([[0.0, 0.0, width, height]])
     try:
         boxes = np.asarray(given, np.float64)
     except (TypeError, ValueError, OverflowError):

@@ -74,7 +74,7 @@ def create_app(
         request: Request,
         box: Annotated[list[str] | None, Query(description="x0,y0,x1,y1 in pixels; once for each person")] = None,
     ) -> dict[str, list[dict[str, Any]]]:
-        """The poses of the people in an image, one for each box; without a box the whole image is one person."""
+        """The poses of the people in an image, one for each box; without a box, of those who are found."""
         client = "" if request.client is None else request.client.host.removeprefix("::ffff:")
         if not is_local(client):
             with _told(429):
@@ -137,7 +137,7 @@ def _told(status: int) -> Iterator[None]:
 
 
 def boxes_of(query: str) -> list[list[float]] | None:
-    """The boxes of `box=x0,y0,x1,y1&box=...`; None, the whole image, if there are none; anything else is refused."""
+    """The boxes of `box=x0,y0,x1,y1&box=...`; None if there are none; anything else is refused."""
     try:
         fields = parse_qsl(query, keep_blank_values=True, max_num_fields=MAX_BOXES)
         boxes = [[float(number) for number in value.split(",")] for _, value in fields]

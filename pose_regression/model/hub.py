@@ -67,13 +67,17 @@ def shipped_weights(name: str) -> Path:
     Raises:
         PoseError: this version has no such weights.
     """
+    path = shipped_file(f"{name}.weights.h5")
+    if not path.is_file():
+        raise PoseError(f"The weights {name!r} are not shipped with this version: {path} does not exist.")
+    return path
+
+
+def shipped_file(name: str) -> Path:
+    """Where a file of the project's `weights/` lies, in an installed package or a clone; in the clone if in neither."""
     package = Path(__file__).parents[1]
-    folders = (package / "shipped_weights", package.parent / "weights")
-    paths = [folder / f"{name}.weights.h5" for folder in folders]
-    found = next((path for path in paths if path.is_file()), None)
-    if found is None:
-        raise PoseError(f"The weights {name!r} are not shipped with this version: {paths[-1]} does not exist.")
-    return found
+    installed, clone = package / "shipped_weights" / name, package.parent / "weights" / name
+    return installed if installed.is_file() else clone
 
 
 @contextmanager
