@@ -214,7 +214,7 @@ def test_inspect_shows_what_the_network_saw(predictor):
 def test_pelvis_and_thorax_that_were_not_learned_lie_between_the_joints_that_define_them(model, predictor):
     learned = tuple(name for name in PA16J.names if name not in ("pelvis", "thorax", "head"))
     partly = PosePredictor(model, skeleton=Skeleton(PA16J.names, PA16J.limbs, learned))
-    (whole,), (pose,) = predictor.predict(photo(0)), partly.predict(photo(0))
+    (whole,), (pose,) = (it.predict(photo(0), people="whole") for it in (predictor, partly))
     hips = [PA16J.index("right_hip"), PA16J.index("left_hip")]
     np.testing.assert_allclose(pose.pixels[PA16J.index("pelvis")], whole.pixels[hips].mean(axis=0), atol=1e-4)
     assert np.isnan(pose.pixels[PA16J.index("head")]).all() and pose.probability[PA16J.index("head")] == 0
