@@ -105,7 +105,6 @@ class Pose:
         return self.probability if self.confidence is None else self.confidence
 
 
-
 def draw_people(image: ImageLike, poses: Sequence[Pose]) -> np.ndarray:
     """The picture with everybody in it: of several people each has a colour of their own and their number.
 

@@ -236,9 +236,7 @@ class PosePredictor:
         confidence = None if mean.confidence is None else self._of_every_joint(mean.confidence)
         view = answers[0].view
         box = view.box.astype(np.float32)
-        return Pose(
-            self.skeleton, pixels, probability, box, confidence, person=view.person, detection=view.detection
-        )
+        return Pose(self.skeleton, pixels, probability, box, confidence, person=view.person, detection=view.detection)
 
     def _of_every_joint(self, values: np.ndarray) -> np.ndarray:
         """(J,) of the learned joints: a derived one has the mean of its two, an absent one 0."""
