@@ -40,7 +40,7 @@ def parser_of(description: str, data: type, *, output: str) -> argparse.Argument
 
 
 def experiment_of(options: argparse.Namespace, data: type) -> Parsed:
-    """What the flags of `parser_of` say."""
+    """What the flags of `parser_of` say; with weights to start from and no config, the network is that of the weights."""
     given = {name: value for name, value in vars(options).items() if "." in name}
     base = config(options.config) if options.config else None
     if base and not isinstance(base.data, data):
@@ -50,6 +50,11 @@ def experiment_of(options: argparse.Namespace, data: type) -> Parsed:
     if not base and missing:
         raise PoseError(f"{' and '.join(missing)} must be given, or a --config.")
     experiment = base or Experiment(data=data(**required))
+    weights = given.get("Experiment.weights", "none")
+    if weights != "none" and not base:
+        from pose_regression.training.run import network_of
+
+        experiment = replace(experiment, network=network_of(weights))
     if options.recipe:
         experiment = replace(experiment, recipe=RECIPES[options.recipe])
     name = Path(options.config).stem if options.config else ""

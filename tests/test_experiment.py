@@ -110,3 +110,11 @@ def test_every_field_is_explained():
     for kind in kinds:
         nested = {"data", "network", "recipe", "machine", "augmentation"}
         assert set(field_texts(kind)) >= set(kind.__dataclass_fields__) - nested, kind
+
+
+def test_weights_to_start_from_bring_their_network_unless_it_is_said():
+    small, _, _ = parsed(Lsp, "--data", "lsp", "--weights", "small")
+    assert (small.network.blocks, small.network.width) == (4, 288) and small.network.input_size < 256
+    other, _, _ = parsed(Lsp, "--data", "lsp", "--weights", "small", "--input-size", 64, "--alpha", 0.5)
+    assert (other.network.blocks, other.network.input_size, other.network.alpha) == (4, 64, 0.5)
+    assert parsed(Lsp, "--data", "lsp")[0].network == experiments.Network()

@@ -14,11 +14,12 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.load import load_model
 from pose_regression.model.named_weights import named_weights
-from pose_regression.model.network import PoseRegressor
+from pose_regression.model.network import DEFAULTS, PoseRegressor
+from pose_regression.model.weights import described_network
 from pose_regression.training import hosts
 from pose_regression.training.checkpoint import run_directory
 from pose_regression.training.curves import plot_history
-from pose_regression.training.experiment import Experiment, keep_experiment
+from pose_regression.training.experiment import Experiment, Network, keep_experiment
 from pose_regression.training.loop import Validate, batch_of, steps_of, train
 from pose_regression.training.machine import Scope, device_count, set_up
 from pose_regression.training.people import People, load_people
@@ -113,6 +114,15 @@ def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegres
     if experiment.weights != "none":
         start_from(network, experiment.weights)
     return network
+
+
+def network_of(weights: str | Path) -> Network:
+    """The network that a weight file, or weights by name, are of."""
+    found = DEFAULTS | described_network(weights)
+    return Network(
+        blocks=found["num_blocks"], width=found["width"], input_size=found["input_shape"][0],
+        context=found["num_context"], alpha=found["alpha"],
+    )  # fmt: skip
 
 
 def _validation(people: People, supervision: Supervision) -> Validate:
