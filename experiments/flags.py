@@ -40,7 +40,7 @@ def parser_of(description: str, data: type, *, output: str) -> argparse.Argument
 
 
 def experiment_of(options: argparse.Namespace, data: type) -> Parsed:
-    """What the flags of `parser_of` say; with weights to start from and no config, the network is that of the weights."""
+    """What the flags of `parser_of` say; with weights and no config, the network is that of the weights."""
     given = {name: value for name, value in vars(options).items() if "." in name}
     base = config(options.config) if options.config else None
     if base and not isinstance(base.data, data):
