@@ -35,16 +35,6 @@ from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
 from pose_regression.evaluation.merging import shard
-from pose_regression.evaluation.scoring import (
-    SCORES_FILE,
-    Protocol,
-    draw_sheet,
-    evaluate,
-    given,
-    predicted,
-    report,
-    save,
-)
 
 SEVERAL_CROPS = 3
 """Windows per person where published scores come from several: the paper does not say how many it took."""
@@ -52,6 +42,8 @@ SEVERAL_CROPS = 3
 
 def main() -> None:
     options = parse()
+    from pose_regression.evaluation.scoring import Protocol, draw_sheet, evaluate, given, predicted, report, save
+
     benchmark = BENCHMARKS[options.benchmark]
     protocol = Protocol(options.flip, options.crops, options.refine, options.inside_only)
     samples = benchmark.load(options.data, options.split, annotation=options.annotation)
@@ -136,7 +128,7 @@ def _complete(options: argparse.Namespace) -> None:
         raise PoseError(
             f"--crops must be at least 1 and --refine at least 0. Received: {options.crops}, {options.refine}"
         )
-    if options.output and (options.output / SCORES_FILE).exists() and not options.force:
+    if options.output and (options.output / "scores.json").exists() and not options.force:
         raise PoseError(f"{options.output} holds an earlier evaluation; give --force to replace it.")
 
 

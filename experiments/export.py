@@ -46,7 +46,7 @@ def main() -> None:
         raise PoseError("ONNX in int8 is calibrated on photographs of people: --images DIR is needed.")
 
     from pose_regression.data import lsp
-    from pose_regression.data.synthetic import rendered_crops
+    from pose_regression.data.synthetic.crops import rendered_crops
     from pose_regression.inference.export import BOUNDS, export_model
     from pose_regression.inference.loaders import load_runtime
     from pose_regression.model.load import load_model

@@ -18,6 +18,7 @@ import html
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -26,14 +27,15 @@ from experiments.command import run
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
-from pose_regression.evaluation.analysis import NARROW, Analysis, analyse, calibration_error
 from pose_regression.evaluation.benchmarks import BENCHMARKS, Benchmark
-from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
 from pose_regression.files import atomic_path
 from pose_regression.page import numbers, page, paragraph, photographs, picture, section, table
 from pose_regression.training import curves
 from pose_regression.training.curves import History
 from pose_regression.training.experiment import read_options
+
+if TYPE_CHECKING:  # with TensorFlow, which takes seconds
+    from pose_regression.evaluation.analysis import Analysis
 
 CASES = 12
 """People on either contact sheet."""
@@ -60,6 +62,8 @@ def main() -> None:
     parser.add_argument("--count", type=int, metavar="N", help="predict the first N people only, for a quick look")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="page to write, such as report.html")
     options = parser.parse_args()
+    from pose_regression.evaluation.analysis import analyse
+
     if (options.benchmark is None) != (options.data is None):
         raise PoseError("--benchmark and --data go together: give both, or neither for the curves alone.")
     if options.count is not None and options.count < 1:
@@ -163,7 +167,7 @@ def training_curves(histories: Mapping[str, History]) -> list[str]:
     ]
 
 
-def results(analyses: Mapping[str, Analysis], benchmark: Benchmark, samples: Sequence[Sample]) -> list[str]:
+def results(analyses: Mapping[str, "Analysis"], benchmark: Benchmark, samples: Sequence[Sample]) -> list[str]:
     """Sections on the predictions of the best weights."""
     split = benchmark.splits[0]
     chose = "" if split == "test" else ", which also chose the weights"
@@ -179,7 +183,7 @@ def results(analyses: Mapping[str, Analysis], benchmark: Benchmark, samples: Seq
     ]
 
 
-def accuracy(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> str:
+def accuracy(analyses: Mapping[str, "Analysis"], benchmark: Benchmark) -> str:
     """Table of the scores, and PCK over thresholds."""
     thresholds = np.linspace(0, benchmark.threshold, STEPS)
     figure = Figure((7, 4), layout="constrained")
@@ -199,7 +203,7 @@ def accuracy(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> str:
     return table(header, rows) + picture(figure, "PCK over thresholds")
 
 
-def every_block(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> list[str]:
+def every_block(analyses: Mapping[str, "Analysis"], benchmark: Benchmark) -> list[str]:
     """What each further block adds: all are supervised, the last one is the answer."""
     figure = Figure((7, 3.6), layout="constrained")
     axis = figure.subplots()
@@ -221,8 +225,10 @@ def every_block(analyses: Mapping[str, Analysis], benchmark: Benchmark) -> list[
     return [picture(figure, "accuracy of every block"), *tables]
 
 
-def probability(analyses: Mapping[str, Analysis]) -> list[str]:
+def probability(analyses: Mapping[str, "Analysis"]) -> list[str]:
     """Reliability diagrams, one for each window, and the calibration errors."""
+    from pose_regression.evaluation.analysis import NARROW, calibration_error
+
     windows = list(next(iter(analyses.values())).calibration)
     figure = Figure((9.5, 4.2), layout="constrained")
     axes = figure.subplots(1, len(windows), sharey=True)
@@ -255,8 +261,10 @@ def probability(analyses: Mapping[str, Analysis]) -> list[str]:
     return [text, picture(figure, "calibration of the joint probability"), table(header, rows)]
 
 
-def cases(label: str, analysis: Analysis, benchmark: Benchmark, samples: Sequence[Sample]) -> str:
+def cases(label: str, analysis: "Analysis", benchmark: Benchmark, samples: Sequence[Sample]) -> str:
     """Contact sheets of the worst and of the best people."""
+    from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
+
     joints = benchmark.skeleton
     errors = mean_errors(analysis.distances)
     parts = []

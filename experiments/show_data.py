@@ -18,8 +18,7 @@ import numpy as np
 
 from experiments.command import run
 from pose_regression import visualize
-from pose_regression.data import augment, lsp, pipeline
-from pose_regression.data.crop import to_uint8
+from pose_regression.data import augment, lsp
 from pose_regression.data.sample import Sample
 from pose_regression.evaluation.benchmarks import BENCHMARKS
 from pose_regression.skeleton import LSP, PA16J, reorder
@@ -42,6 +41,8 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0, help="of the choice and the augmentation")
     parser.add_argument("--augmentation", choices=("paper", "authors", "none"), default="paper")
     arguments = parser.parse_args()
+    from pose_regression.data import pipeline
+    from pose_regression.data.crop import to_uint8
 
     samples = TRAINING_PEOPLE[arguments.benchmark](arguments.data)
     chosen = np.random.default_rng(arguments.seed).permutation(len(samples))[: arguments.count]

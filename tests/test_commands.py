@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import subprocess
 import sys
 from pathlib import Path
 
@@ -42,3 +43,16 @@ def test_help_shows_how_to_call_it_and_explains_every_option(parser, name):
     unexplained = [action for action in parser._actions if not action.help and not action.choices]
     assert not [action.option_strings or action.dest for action in unexplained]
     assert parser.format_help().startswith("usage:")  # no stray % in a text
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_does_not_wait_for_tensorflow(name):
+    code = (
+        "import contextlib, io, runpy, sys\n"
+        f"sys.argv = ['{name}', '--help']\n"
+        "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):\n"
+        f"    runpy.run_module('experiments.{name}', run_name='__main__')\n"
+        "print([module for module in ('tensorflow', 'keras', 'jax') if module in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "[]", done.stderr

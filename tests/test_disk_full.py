@@ -26,7 +26,7 @@ from pose_regression.data import mpii, synthetic
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import find_broken
 from pose_regression.data.sample import Sample
-from pose_regression.data.synthetic import rendered_crops
+from pose_regression.data.synthetic.crops import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
 from pose_regression.inference import bulk

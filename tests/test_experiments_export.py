@@ -6,7 +6,7 @@ import pytest
 from PIL import Image
 
 from experiments import export
-from pose_regression.data.synthetic import rendered_crops
+from pose_regression.data.synthetic.crops import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights

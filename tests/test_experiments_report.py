@@ -156,7 +156,7 @@ def test_cases_show_the_worst_first_and_the_best_first(monkeypatch):
         shown.append(captions)
         return np.zeros((4, 4, 3), np.uint8)
 
-    monkeypatch.setattr(report, "draw_people", draw)
+    monkeypatch.setattr("pose_regression.evaluation.sheets.draw_people", draw)
     text = report.cases("r", analysis, benchmarks.MPII, samples)
     # im3 has no annotation: it is neither.
     assert shown == [["im2  5.50", "im0  0.30", "im1  0.10"], ["im1  0.10", "im0  0.30", "im2  5.50"]]

@@ -9,7 +9,7 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from pose_regression.data.synthetic import rendered_crops
+from pose_regression.data.synthetic.crops import rendered_crops
 from pose_regression.errors import PoseError
 from pose_regression.inference import export
 from pose_regression.inference.export import (

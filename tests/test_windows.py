@@ -7,15 +7,9 @@ from keras import ops
 from PIL import Image
 
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import windows_of_boxes, windows_of_samples
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import (
-    crops_of,
-    predict,
-    predict_blocks,
-    refined,
-    windows_of_boxes,
-    windows_of_samples,
-)
+from pose_regression.evaluation.windows import crops_of, predict, predict_blocks, refined
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import Skeleton
 

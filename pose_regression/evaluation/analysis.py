@@ -7,10 +7,11 @@ from pathlib import Path
 import numpy as np
 
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import windows_of_samples
 from pose_regression.evaluation import metrics
 from pose_regression.evaluation.benchmarks import Benchmark
 from pose_regression.evaluation.scoring import load_network
-from pose_regression.evaluation.windows import predict_blocks, windows_of_samples
+from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.geometry import transform_points
 from pose_regression.skeleton import PA16J, reorder
 

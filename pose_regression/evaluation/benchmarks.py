@@ -9,10 +9,10 @@ import numpy as np
 from pose_regression import skeleton as skeletons
 from pose_regression.data import lsp, mpii, synthetic
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import windows_of_samples
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import metrics
 from pose_regression.evaluation.paper import Quoted, quoted_rows
-from pose_regression.evaluation.windows import windows_of_samples
 from pose_regression.geometry import invert, transform_points
 from pose_regression.skeleton import PA16J, Skeleton, reorder
 

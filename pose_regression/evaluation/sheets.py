@@ -5,8 +5,9 @@ from collections.abc import Sequence
 import numpy as np
 
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import windows_of_samples
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import crops_of, windows_of_samples
+from pose_regression.evaluation.windows import crops_of
 from pose_regression.geometry import to_crop_pixels, transform_points
 from pose_regression.skeleton import PA16J, Skeleton, reorder
 from pose_regression.visualize import contact_sheet, draw_pose

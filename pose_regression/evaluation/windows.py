@@ -15,26 +15,13 @@ from pose_regression.data.crop import to_uint8
 from pose_regression.data.images import check_images
 from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import Windows, windows_of_samples
 from pose_regression.errors import PoseError
-from pose_regression.geometry import BOX_MARGIN, crop_affine, invert, transform_points, window_of_box
+from pose_regression.geometry import invert, transform_points, window_of_box
 from pose_regression.skeleton import PA16J, Skeleton
 
 ZOOM_RANGE = 1.25
 """Several crops spread evenly (in ratio) between this factor and its inverse on the window's side."""
-
-
-@dataclass(frozen=True, eq=False)
-class Windows:
-    """The squares that the network looks at, one for each of N people."""
-
-    center: np.ndarray
-    """(N, 2) float64, image pixels."""
-    side: np.ndarray
-    """(N,) float64, image pixels."""
-
-    def affine(self, *, zoom: float = 1.0, flip: bool = False) -> np.ndarray:
-        """(N, 3, 3) float64, image pixels -> crop, of windows `zoom` times as wide, mirrored if `flip`."""
-        return crop_affine(self.center, self.side * zoom, flip=flip)
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,16 +34,6 @@ class Estimate:
     """(N, J), or (N, K, J), in [0, 1], that the joint is inside the crop."""
     confidence: np.ndarray | None = None
     """(N, J) in [0, 1], that the last block's answer is right, where the network says it."""
-
-
-def windows_of_samples(samples: Sequence[Sample]) -> Windows:
-    """The samples' own windows."""
-    return Windows(np.stack([sample.center for sample in samples]), np.array([sample.side for sample in samples]))
-
-
-def windows_of_boxes(boxes: np.ndarray, *, margin: float = BOX_MARGIN) -> Windows:
-    """The windows about boxes (N, 4), x0 y0 x1 y1 in image pixels, `margin` times their longer sides wide."""
-    return Windows(*window_of_box(np.asarray(boxes, np.float64), margin=margin))
 
 
 def views(crops: int, *, flip: bool) -> list[tuple[float, bool]]:

@@ -14,8 +14,9 @@ import numpy as np
 from PIL import Image
 
 from pose_regression.data.crop import to_uint8
+from pose_regression.data.windows import windows_of_boxes
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views, windows_of_boxes
+from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.people import MAX_PEOPLE, Detector, Find, find_detector, look_for, once
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph

@@ -24,10 +24,11 @@ from matplotlib.figure import Figure
 from scipy.stats import ttest_rel
 
 from pose_regression.data.sample import Sample
+from pose_regression.data.windows import windows_of_samples
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import LSP, MPII, SYNTHETIC, Benchmark, mean_pose
 from pose_regression.evaluation.paper import format_table
-from pose_regression.evaluation.windows import predict, windows_of_samples
+from pose_regression.evaluation.windows import predict
 from pose_regression.files import atomic_path, read_json, write_json
 from pose_regression.geometry import invert, transform_points
 from pose_regression.model.load import load_model

@@ -5,13 +5,11 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image, ImageFilter
 
-from pose_regression.data.crop import crop_pixels, normalize
 from pose_regression.data.synthetic.backdrop import background, contact_shadow, occluder, seat, things
 from pose_regression.data.synthetic.body import dress
 from pose_regression.data.synthetic.bones import Random, draw_pose, rotation
 from pose_regression.data.synthetic.clothes import Part
 from pose_regression.data.synthetic.scene import Camera, Light, Placed, rasterise, shade
-from pose_regression.geometry import crop_affine
 from pose_regression.skeleton import MPII
 
 OVERSAMPLING = 2
@@ -198,14 +196,3 @@ def _photograph(rng: Random, picture: np.ndarray) -> np.ndarray:
     pixels = np.asarray(image.filter(ImageFilter.GaussianBlur(rng.uniform(0.0, 0.7))), np.float32)
     grain = rng.standard_normal(pixels.shape[:2], np.float32)[..., None] * np.float32(rng.uniform(1, 6))
     return np.clip(np.rint(pixels + grain), 0, 255).astype(np.uint8)
-
-
-def rendered_crops(count: int, size: int) -> np.ndarray:
-    """(count, size, size, 3) float32 in [-1, 1]: people of the synthetic data set, whole pictures, to compare on."""
-    crops = []
-    for seed in range(count):
-        pixels, _ = render(seed)
-        height, width, _ = pixels.shape
-        affine = crop_affine(np.array([width, height]) / 2, max(width, height)).astype(np.float32)
-        crops.append(normalize(crop_pixels(pixels, affine, size)).numpy())
-    return np.stack(crops)
