@@ -1,0 +1,130 @@
+"""Who is who from frame to frame, where somebody was last seen, and joints without jitter."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from scipy.optimize import linear_sum_assignment
+
+__all__ = ["GAP", "OneEuro", "Tracker", "affinity", "joint_box", "smoothing_factor"]
+
+GAP = 0.5
+"""Seconds for which somebody may be unseen and still keep the number. Who was seen on the frame before keeps it however
+long that is ago: a time lapse has no gaps."""
+
+LEAST_AFFINITY = 0.3
+"""Two poses that are less alike are two people."""
+
+
+def joint_box(pixels: np.ndarray) -> np.ndarray:
+    """(4,) x0 y0 x1 y1 about the (J, 2) joints that are no NaN."""
+    return np.concatenate([np.nanmin(pixels, axis=0), np.nanmax(pixels, axis=0)])
+
+
+def affinity(a: np.ndarray, b: np.ndarray) -> float:
+    """How well two poses, (J, 2) pixels, may be one person's: from 0 to 1, which is the same pose.
+
+    It is the mean of the boxes' overlap (intersection over union) and of 1 - d, at least 0, where d is the mean
+    distance of the joints in halves of the larger box's diagonal.
+    """
+    box_a, box_b = joint_box(a), joint_box(b)
+    sides = np.minimum(box_a[2:], box_b[2:]) - np.maximum(box_a[:2], box_b[:2])
+    common = np.prod(np.maximum(sides, 0))
+    total = np.prod(box_a[2:] - box_a[:2]) + np.prod(box_b[2:] - box_b[:2]) - common
+    half = max(np.hypot(*(box_a[2:] - box_a[:2])), np.hypot(*(box_b[2:] - box_b[:2])), 1e-6) / 2
+    distance = np.nanmean(np.linalg.norm(a - b, axis=1)) / half
+    return float((common / max(total, 1e-6) + max(0.0, 1 - distance)) / 2)
+
+
+@dataclass(eq=False)
+class _Track:
+    number: int
+    pixels: np.ndarray
+    seconds: float
+    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
+    """Of all joints together, in pixels a second."""
+    missed: bool = False
+
+    def expected(self, seconds: float) -> np.ndarray:
+        """The joints, if the person goes on as before."""
+        return self.pixels + self.velocity * (seconds - self.seconds)
+
+    def seen(self, seconds: float, pixels: np.ndarray) -> None:
+        moved = np.nanmean(pixels - self.pixels, axis=0) / max(seconds - self.seconds, 1e-6)
+        self.velocity = (self.velocity + moved) / 2
+        self.pixels, self.seconds, self.missed = pixels, seconds, False
+
+
+class Tracker:
+    """Numbers people by whom they continue: the assignment that makes the sum of affinities largest."""
+
+    def __init__(self) -> None:
+        self.tracks: list[_Track] = []
+        self.count = 0
+
+    def update(self, seconds: float, people: Sequence[np.ndarray]) -> list[int]:
+        """The numbers of a frame's people, counted from 0 in the order of their first sight.
+
+        Args:
+            seconds: the frame's time, later than that of the frame before.
+            people: (J, 2) joints of each, in pixels.
+        """
+        self.tracks = [t for t in self.tracks if not t.missed or seconds - t.seconds <= GAP]
+        alike = np.array([[affinity(t.expected(seconds), person) for t in self.tracks] for person in people])
+        found: dict[int, _Track] = {}
+        if alike.size:
+            rows, columns = linear_sum_assignment(alike, maximize=True)
+            found = {r: self.tracks[c] for r, c in zip(rows, columns, strict=True) if alike[r, c] >= LEAST_AFFINITY}
+        for track in self.tracks:
+            track.missed = True
+        return [self._number(seconds, person, found.get(row)) for row, person in enumerate(people)]
+
+    def _number(self, seconds: float, person: np.ndarray, track: _Track | None) -> int:
+        if track is None:
+            track = _Track(self.count, person, seconds)
+            self.tracks.append(track)
+            self.count += 1
+        else:
+            track.seen(seconds, person)
+        return track.number
+
+
+def smoothing_factor(cutoff: np.ndarray | float, elapsed: float) -> np.ndarray | float:
+    """What share a new value has in exponential smoothing of that cutoff in Hz, `elapsed` seconds after the last."""
+    return 1 / (1 + 1 / (2 * np.pi * cutoff * elapsed))
+
+
+class OneEuro:
+    """The One-Euro filter (Casiez, Roussel and Vogel, CHI 2012): smooth at rest, quick in motion.
+
+    Args:
+        min_cutoff: Hz, of what stands still; lower is smoother.
+        beta: how many Hz more for each unit per second; higher follows faster.
+        speed_cutoff: Hz, of the speed's own smoothing.
+    """
+
+    def __init__(self, *, min_cutoff: float = 1.0, beta: float = 2.0, speed_cutoff: float = 1.0):
+        self.min_cutoff, self.beta, self.speed_cutoff = min_cutoff, beta, speed_cutoff
+        self.seconds = 0.0
+        self.last: np.ndarray | None = None
+        self.speed = np.zeros(())
+
+    def __call__(self, seconds: float, values: np.ndarray, *, unit: float = 1.0) -> np.ndarray:
+        """The values of any shape, smoothed; each by itself.
+
+        Args:
+            seconds: their time, later than that of the last ones.
+            values: NaN where something is unknown.
+            unit: what `beta` is measured in, such as the person's size in pixels.
+        """
+        if self.last is None:
+            self.seconds, self.last, self.speed = seconds, values, np.zeros_like(values)
+            return values
+        elapsed = max(seconds - self.seconds, 1e-6)
+        share = smoothing_factor(self.speed_cutoff, elapsed)
+        speed = np.nan_to_num((values - self.last) / elapsed)
+        self.speed = share * speed + (1 - share) * self.speed
+        share = smoothing_factor(self.min_cutoff + self.beta * np.abs(self.speed) / unit, elapsed)
+        smooth = share * values + (1 - share) * self.last
+        self.seconds, self.last = seconds, np.where(np.isnan(self.last), values, smooth)
+        return self.last
