@@ -24,6 +24,7 @@ setup(
         "export": ["tf2onnx>=1.17", "onnx>=1.20", "onnxruntime>=1.24", "openvino>=2025.0", "ai-edge-litert>=2.0"],
         "keras-hub": ["keras-hub>=0.29"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
+        "video": ["av>=15"],
         "demo": ["opencv-python>=4.10", "gradio>=6.31"],
         "test": [
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",

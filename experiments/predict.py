@@ -3,13 +3,22 @@
     python -m experiments.predict photo.jpg
     python -m experiments.predict photo.jpg --box 40 30 180 420 --box 200 25 330 410
     python -m experiments.predict holiday/ "more/*.png" --boxes detections.json --output poses
-    python -m experiments.predict dance.mp4 --weights full --flip --runtime auto
+    python -m experiments.predict dance.mp4 --smooth --csv-form long --runtime auto
+    python -m experiments.predict rtsp://camera.local/1 --detect-every 5
     python -m experiments.predict --camera 0
 
 Cost: seconds to start, then a fraction of a second for each person on a CPU. Writes into --output (default: poses)
 `overlays/`, each picture with its poses drawn; `poses.json`, all people in the COCO keypoints format; `poses.csv`, a
-row for each person. The camera's window shows the pose, the part maps and the frames per second, and writes nothing;
-q or Esc closes it. Videos and cameras need OpenCV.
+row for each person (`--csv-form long`: for each joint); a picture or frame without people has a row with its name
+alone. The camera's window shows the pose, the part maps and the frames per second, and writes nothing; q or Esc closes
+it.
+
+A video is what has a video's content, whatever its name, or a stream's URL, read until it ends or you press Ctrl-C.
+Its people keep their number from frame to frame, and unseen for half a second; --smooth takes the jitter away (One-Euro
+filter); --detect-every N looks for people, or into --boxes, on every Nth frame only and follows them in between. Frames
+are numbered by their position, with their time in seconds; what cannot be read is said, and the command ends with 1.
+Overlays are H.264, which browsers play, with PyAV (`pip install -e .[video]`), else MPEG-4 part 2 with OpenCV. The
+camera needs OpenCV.
 
 --runtime is keras, savedmodel, onnxruntime, openvino or litert (the last three: `pip install -e .[export]`), or auto:
 the fastest of those installed that answers as the network does, and the command says which. The first time for some
@@ -70,6 +79,7 @@ def main() -> int:
     from pose_regression.inference.coco_files import Found, write_results
     from pose_regression.inference.people import find_detector
     from pose_regression.inference.predictor import PosePredictor
+    from pose_regression.inference.video_poses import Following
 
     inputs = bulk.find_inputs(options.inputs)
     work = list(zip(inputs.paths, bulk.overlay_paths(inputs.paths, options.output / "overlays"), strict=True))
@@ -92,14 +102,15 @@ def main() -> int:
     found, progress = Found(predictor.skeleton), Progress(len(work))
     if boxes is not None:
         found.category = boxes.category
-    output, status = bulk.Output(options.output, found), 0
+    output, status = bulk.Output(options.output, found, csv_form=options.csv_form), 0
+    following = Following(options.smooth, options.detect_every)
     people = unheard(find_detector, options.people) or "whole"
     stream = partial(
         predictor.stream, people=people, max_people=options.max_people, flip=options.flip, crops=options.crops
     )
     signal.signal(signal.SIGTERM, end)
     try:
-        bulk.predict_files(stream, work, boxes, output=output, progress=progress)
+        bulk.predict_files(stream, work, boxes, output=output, progress=progress, following=following)
     except KeyboardInterrupt as interruption:  # what is done already is not lost
         status = 143 if isinstance(interruption, Ended) else 130
     except PoseError:
@@ -114,13 +125,15 @@ def main() -> int:
         write_results(options.results, found)
     print(f"{counted(len(found.people), 'person', 'people')} in {counted(len(found.pictures), 'picture')}, "
           f"written to {options.output}.")  # fmt: skip
+    for note in found.notes:
+        print(note)
     left = report(found, boxes, inputs)
     return status or int(bool(found.broken) or (left and not found.people))
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image, folder of images, pattern, or video")
+    parser.add_argument("inputs", nargs="*", metavar="INPUT", help="image, folder of images, pattern, video, or URL")
     parser.add_argument("--camera", type=int, metavar="N", help="show what this camera sees instead")
     parser.add_argument(
         "--people", default="auto", metavar="HOW", help="auto, shipped, whole or keras-hub:PRESET (default: auto)"
@@ -137,6 +150,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--shard", metavar="I/N", help="take the Ith of every N inputs, for experiments.merge")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--results", type=Path, metavar="FILE", help="also write a list for loadRes of COCO's tools")
+    parser.add_argument("--csv-form", choices=["wide", "long"], default="wide", help="a row for a person, or a joint")
+    parser.add_argument("--smooth", action="store_true", help="videos: joints without jitter")
+    parser.add_argument("--detect-every", type=int, default=1, metavar="N", help="videos: follow people in between")
     parser.add_argument("--flip", action="store_true", help="average with the mirrored image; twice the time")
     parser.add_argument("--crops", type=int, default=1, metavar="N", help="average N windows; N times the time")
     parser.add_argument("--batch-size", type=int, default=8, metavar="N", help="crops at a time (default: 8)")
@@ -145,6 +161,8 @@ def parse() -> argparse.Namespace:
         parser.error("give either images, folders or videos, or --camera")
     if options.box and options.boxes:
         parser.error("give either --box or --boxes")
+    if options.detect_every < 1:
+        parser.error(f"--detect-every must be at least 1, got {options.detect_every}")
     if options.camera is not None and options.runtime != "keras":
         parser.error("--runtime is for files: the camera's window shows part maps, which only Keras gives")
     return options
@@ -176,23 +194,27 @@ def end(*_: object) -> None:
 
 
 class Progress:
-    """A bar on the terminal; nothing where stderr is no terminal."""
+    """A bar on the terminal, with the time left; nothing where stderr is no terminal."""
 
     def __init__(self, total: int):
         self.total, self.done, self.drawn = total, -1, 0.0
+        self.started = time.monotonic()
 
     def step(self) -> None:
         """One more file is being worked on."""
         self.done += 1
         self.show()
 
-    def show(self, detail: str = "") -> None:
-        """Draw the bar, at most ten times a second."""
+    def show(self, detail: str = "", *, share: float = 0.0) -> None:
+        """Draw the bar, at most ten times a second; `share` of the present file is done."""
         now = time.monotonic()
         if sys.stderr.isatty() and now - self.drawn > 0.1:
             self.drawn = now
-            bar = "#" * (30 * self.done // self.total)
-            sys.stderr.write(f"\r[{bar:<30}] {self.done}/{self.total} {detail}\x1b[K")
+            done = min(self.done + share, self.total)
+            left = (now - self.started) * (self.total - done) / done if done > 0 else 0.0
+            bar = "#" * int(30 * done / self.total)
+            ending = f"{detail} {left:.0f} s left" if left >= 1 else detail
+            sys.stderr.write(f"\r[{bar:<30}] {self.done}/{self.total} {ending}\x1b[K")
             sys.stderr.flush()
 
     def clear(self) -> None:

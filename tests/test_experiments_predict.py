@@ -379,6 +379,49 @@ def test_a_video(command, tmp_path, capsys):
     assert written(tmp_path / "poses") == {"overlays/a.jpg", "overlays/dance.mp4", "poses.json", "poses.csv"}
 
 
+def test_a_videos_times_and_numbers_are_in_every_file(command, tmp_path, capsys):
+    write_video(tmp_path / "dance.mp4", 4)
+    boxes = [{"file_name": f"dance.mp4#{n:06d}", "bbox": [5, 5, 40, 40]} for n in (0, 1, 3)]
+    (tmp_path / "boxes.json").write_text(json.dumps(boxes))
+    assert command("dance.mp4", "--boxes", "boxes.json", "--smooth") == 0
+    assert "dance.mp4: 4 frames in " in capsys.readouterr().out
+    content = json.loads((tmp_path / "poses/poses.json").read_text())
+    assert [image["seconds"] for image in content["images"]] == pytest.approx([0, 1 / 12, 2 / 12, 3 / 12], abs=1e-4)
+    assert [entry["track_id"] for entry in content["annotations"]] == [0, 0, 0]
+    with (tmp_path / "poses/poses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [(row["image"], row["person"], row["seconds"]) for row in rows] == [
+        ("dance.mp4#000000", "0", "0.0000"),
+        ("dance.mp4#000001", "0", "0.0833"),
+        ("dance.mp4#000002", "", "0.1667"),
+        ("dance.mp4#000003", "0", "0.2500"),
+    ]
+    assert command("dance.mp4", "--boxes", "boxes.json", "--csv-form", "long", "--detect-every", "2") == 0
+    with (tmp_path / "poses/poses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert list(rows[0]) == ["frame", "seconds", "person", "joint", "x", "y", "probability", "confidence", "image"]
+    assert [(row["frame"], row["joint"]) for row in rows[:16]] == [("0", name) for name in PA16J.names]
+    (nobody,) = [row for row in rows if row["frame"] == "2"]  # looked for, and the file has nobody there
+    assert nobody == {"frame": "2", "seconds": "0.1667", "image": "dance.mp4"} | dict.fromkeys(
+        ("person", "joint", "x", "y", "probability", "confidence"), ""
+    )
+    assert command("dance.mp4", "--detect-every", "0") == 2
+
+
+def test_a_video_cut_off_is_said_and_costs_the_exit_code(command, tmp_path, capsys):
+    cv2 = pytest.importorskip("cv2", reason="OpenCV is not installed: videos are not tested")
+    writer = cv2.VideoWriter(str(tmp_path / "a.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 12.0, (64, 48))
+    for i in range(12):
+        writer.write(np.full((48, 64, 3), 20 * i, np.uint8))
+    writer.release()
+    content = (tmp_path / "a.avi").read_bytes()
+    (tmp_path / "a.avi").write_bytes(content[: int(0.75 * content.index(b"idx1"))])
+    assert command("a.avi") == 1
+    said = capsys.readouterr().err
+    read = len(json.loads((tmp_path / "poses/poses.json").read_text())["images"])
+    assert 0 < read < 12 and f"a.avi: {read} of 12 frames could be read" in said
+
+
 def test_boxes_of_a_videos_frames(command, tmp_path, capsys):
     write_video(tmp_path / "dance.mp4", 3)
     boxes = [
@@ -392,11 +435,12 @@ def test_boxes_of_a_videos_frames(command, tmp_path, capsys):
     assert len(content["images"]) == 3 and [entry["image_id"] for entry in content["annotations"]] == [1]
 
 
-def test_without_opencv_a_video_is_one_sentence(command, tmp_path, monkeypatch, capsys):
+def test_without_a_decoder_a_video_is_one_sentence(command, tmp_path, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "cv2", None)
+    monkeypatch.setitem(sys.modules, "av", None)
     (tmp_path / "dance.mp4").write_bytes(b"video")
     assert command("dance.mp4") == 2
-    assert "pip install opencv-python" in capsys.readouterr().err
+    assert "pip install av opencv-python" in capsys.readouterr().err
     assert command("--camera", "0") == 2
 
 

@@ -65,7 +65,7 @@ class Boxes:
         self.unnamed += len(pictures) - len(names)
         return [self.people[names[i]] if i in names else None for i in range(len(pictures))]
 
-    def of_frames(self, videos: Sequence[Path]) -> list[Mapping[int, People]]:
+    def of_frames(self, videos: Sequence[Path | str]) -> list[Mapping[int, People]]:
         """The people of each video's frames, by the frames' numbers from 0."""
         by_video: dict[str, dict[int, People]] = {}
         for name, people in self.people.items():
@@ -99,7 +99,7 @@ class EveryPicture(Boxes):
     def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
         return [People(self.boxes) for _ in pictures]
 
-    def of_frames(self, videos: Sequence[Path]) -> list[Mapping[int, People]]:
+    def of_frames(self, videos: Sequence[Path | str]) -> list[Mapping[int, People]]:
         return [_EveryFrame(People(self.boxes)) for _ in videos]
 
 

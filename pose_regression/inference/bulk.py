@@ -7,9 +7,10 @@ import glob
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby, tee
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -19,22 +20,23 @@ from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_csv, write_json
 from pose_regression.inference.photographs import load_upright, upright_size
-from pose_regression.inference.pose import Pose, draw_people
-from pose_regression.inference.video import frame_name, is_video, rate_and_count, read_frames, video_writer
+from pose_regression.inference.pose import draw_people
+from pose_regression.inference.video import Source, is_url, is_video, shown, stem
+from pose_regression.inference.video_poses import Following, Stream, predict_video
 from pose_regression.visualize import save_image
 
 SAVED_EVERY = 10.0
 """Seconds between two writings of the poses so far, or twenty times what one takes."""
 
-Stream = Callable[..., Iterator[list[Pose]]]
-"""`PosePredictor.stream`."""
+VIDEO = ".mp4"
+"""What the overlay of a video, and of nothing else, ends in."""
 
 
 @dataclass
 class Inputs:
-    """The files that a command's arguments stand for."""
+    """The files and streams that a command's arguments stand for."""
 
-    paths: list[Path]
+    paths: list[Source]
     left: Counter[str]
     """Files of each folder that were not taken, as no pictures by their suffix."""
 
@@ -46,10 +48,13 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
         PoseError: a folder without images, or a pattern that fits nothing. A file that doesn't exist is reported later,
             as other broken ones are.
     """
-    paths: list[Path] = []
+    paths: list[Source] = []
     left: Counter[str] = Counter()
     for text in inputs:
-        if os.path.isdir(text):
+        new: Sequence[Source]
+        if is_url(text):
+            new = [text]
+        elif os.path.isdir(text):
             files = sorted(path for path in Path(text).iterdir() if path.is_file() and not path.name.startswith("."))
             new = [path for path in files if path.suffix.lower() in IMAGE_SUFFIXES]
             left[text] += len(files) - len(new)
@@ -65,13 +70,13 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
     return Inputs(list(dict.fromkeys(paths)), left)
 
 
-def overlay_paths(paths: Sequence[Path], folder: Path) -> list[Path]:
-    """A file in `folder` for each input, named like it; a number tells those of the same name apart."""
-    inputs = {path.resolve() for path in paths}
+def overlay_paths(paths: Sequence[Source], folder: Path) -> list[Path]:
+    """A file in `folder` for each input, named like it, a video for a video; a number tells equal names apart."""
+    inputs = {path.resolve() for path in paths if isinstance(path, Path)}
     taken: set[str] = set()
     targets = []
     for path in paths:
-        suffix = ".mp4" if is_video(path) else ".jpg"
+        suffix = VIDEO if is_video(path) else ".jpg"
         endings = (f"{'' if n == 1 else f'_{n}'}{suffix}" for n in range(1, len(paths) + 1))
         names = (_stem(path, 250 - len(ending)) + ending for ending in endings)
         name = next(name for name in names if _same_on_any_disk(name) not in taken)
@@ -83,12 +88,12 @@ def overlay_paths(paths: Sequence[Path], folder: Path) -> list[Path]:
     return targets
 
 
-def _stem(path: Path, length: int) -> str:
+def _stem(path: Source, length: int) -> str:
     """The name without its suffix, of at most so many bytes."""
-    stem = path.stem
-    while len(os.fsencode(stem)) > length:
-        stem = stem[:-1]
-    return stem
+    name = stem(path)
+    while len(os.fsencode(name)) > length:
+        name = name[:-1]
+    return name
 
 
 def _same_on_any_disk(name: str) -> str:
@@ -98,8 +103,8 @@ def _same_on_any_disk(name: str) -> str:
 class Output:
     """The files of poses in a folder, written anew from time to time, so that a killed process leaves nearly all."""
 
-    def __init__(self, folder: Path, found: Found):
-        self.folder, self.found = folder, found
+    def __init__(self, folder: Path, found: Found, *, csv_form: str = "wide"):
+        self.folder, self.found, self.csv_form = folder, found, csv_form
         self.due, self.written = 0.0, False
 
     def keep(self) -> None:
@@ -124,48 +129,49 @@ class Output:
         try:
             write_json(self.folder / "poses.json", self.found)
         finally:
-            write_csv(self.folder / "poses.csv", self.found)
+            write_csv(self.folder / "poses.csv", self.found, form=self.csv_form)
 
 
 def predict_files(
     stream: Stream,
-    files: Sequence[tuple[Path, Path]],
+    files: Sequence[tuple[Source, Path]],
     boxes: Boxes | None,
     *,
     output: Output,
     progress: Any,
+    following: Following | None = None,
 ) -> None:
     """Predict images and videos, write their overlays, and add to `output.found` what comes out, file by file.
 
     Args:
         stream: `PosePredictor.stream`.
-        files: each input with the overlay to write.
+        files: each input with the overlay to write, of `overlay_paths`.
         boxes: None leaves it to the stream who is in a picture.
         output: gets the poses, and what is wrong with an input.
-        progress: `step()` is called for every file, `show(text)` for every frame.
+        progress: `step()` is called for every file, `show(text, share=share)` for every frame, with the share of the
+            video that is done.
+        following: how people are followed through videos.
 
     Raises:
         PoseError: the poses can't be written, or a name in the boxes is ambiguous.
     """
-    images = [path for path, _ in files if not is_video(path)]
-    videos = [path for path, _ in files if is_video(path)]
+    images = [Path(path) for path, overlay in files if overlay.suffix != VIDEO]
+    videos = [path for path, overlay in files if overlay.suffix == VIDEO]
     of_image: Mapping[Path, People | None] = {}
-    of_video: Mapping[Path, Mapping[int, People]] = {}
+    of_video: Mapping[Source, Mapping[int, People]] = {}
     if boxes is not None:
         of_image = dict(zip(images, boxes.of_pictures(images), strict=True))
-        of_video = dict(zip(videos, boxes.of_frames(videos), strict=True))
+        of_video = dict(zip(videos, boxes.of_frames([shown(path) for path in videos]), strict=True))
         if not any(of_image.values()) and not any(of_video.values()):
-            raise PoseError(f"{boxes.path} says nothing about any of the pictures, such as {files[0][0]}.")
-    for video, of_kind in groupby(files, key=lambda file: is_video(file[0])):
-        if not video:
-            predict_images(stream, list(of_kind), boxes, of_image, output=output, progress=progress)
-            continue
-        for path, overlay in of_kind:
-            frames = of_video.get(path, {})
-            try:
-                predict_video(stream, path, overlay, boxes, frames, output=output, progress=progress)
-            except PoseError as error:  # its overlay cannot be written
-                output.found.broken.append(str(error))
+            raise PoseError(f"{boxes.path} says nothing about any of the pictures, such as {shown(files[0][0])}.")
+    of_each = partial(predict_video, stream, output=output, progress=progress, following=following)
+    for video, of_kind in groupby(files, key=lambda file: file[1].suffix == VIDEO):
+        if video:
+            for path, overlay in of_kind:
+                of_each(path, overlay, boxes, of_video.get(path, {}))
+        else:
+            pictures = [(Path(path), overlay) for path, overlay in of_kind]
+            predict_images(stream, pictures, boxes, of_image, output=output, progress=progress)
 
 
 def predict_images(
@@ -211,46 +217,3 @@ def _inside(boxes: Boxes, people: People | None, path: Path) -> list[list[float]
         return boxes.inside(people.boxes, *upright_size(path))
     except PoseError:  # the predictor finds it, too, and it is told then
         return people.boxes
-
-
-def predict_video(
-    stream: Stream,
-    path: Path,
-    overlay: Path,
-    boxes: Boxes | None,
-    people: Mapping[int, People],
-    *,
-    output: Output,
-    progress: Any,
-) -> None:
-    """A video, frame by frame; see `predict_files`.
-
-    Args:
-        people: those of the frames, by number; not looked at if `boxes` is None.
-    """
-    found = output.found
-    progress.step()
-    first = next(read_frames(path), None)
-    if first is None:
-        found.broken.append(f"{path} cannot be read as a video.")
-        return
-    size = first.shape[1], first.shape[0]
-    rate, count = rate_and_count(path)
-    # The file is read twice, for the network and for drawing, so that no frames pile up between the two.
-    frames, numbered = tee(read_frames(path))
-    nobody = People()
-    of_frames = (
-        None if boxes is None else boxes.inside(people.get(number, nobody).boxes, *size)
-        for number, _ in enumerate(numbered)
-    )
-    errors: dict[int, PoseError] = {}
-    answers = stream(frames, of_frames, on_error=errors.__setitem__)
-    with video_writer(overlay, size=size, rate=rate) as write:
-        for number, (frame, poses) in enumerate(zip(read_frames(path), answers, strict=True)):
-            name = frame_name(path, number)
-            if number in errors:
-                found.broken.append(str(errors.pop(number)).replace(f"images[{number}]", name))
-            found.add(name, frame, poses, id=people[number].id if number in people else None)
-            output.keep()
-            write(draw_people(frame, poses))
-            progress.show(f"frame {number + 1} of {count}")

@@ -6,8 +6,8 @@ import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 
 from pose_regression.errors import PoseError
+from pose_regression.inference.decoders import opencv
 from pose_regression.inference.predictor import PosePredictor
-from pose_regression.inference.video import opencv
 from pose_regression.visualize import heatmaps_to_rgb, softmax_map
 
 LIVE_HEIGHT = 480

@@ -1,4 +1,4 @@
-"""Poses as files: all people in the COCO keypoints format, a list for COCO's `loadRes`, and a table.
+"""Poses as files: all people in the COCO keypoints format, a list for COCO's `loadRes`, and a table, wide or long.
 
 Names of pictures may have any bytes: JSON gives them back exactly, the table shows what is no text as `\\udcXX`.
 """
@@ -7,7 +7,6 @@ import csv
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
-from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +28,10 @@ class Picture:
     height: int
     id: int | str | None = None
     """What the input calls it; None gets a new number."""
+    frame: int | None = None
+    """A video frame's position, from 0."""
+    seconds: float | None = None
+    """A video frame's time, from the video's start."""
 
 
 @dataclass
@@ -45,11 +48,22 @@ class Found:
     """Pictures in which a detector found nobody."""
     broken: list[str] = field(default_factory=list)
     """What is wrong with each file or frame that was skipped."""
+    notes: list[str] = field(default_factory=list)
+    """What else there is to say of each video."""
 
-    def add(self, name: str, picture: np.ndarray, people: Iterable[Pose], *, id: int | str | None = None) -> None:
+    def add(
+        self,
+        name: str,
+        picture: np.ndarray,
+        people: Iterable[Pose],
+        *,
+        id: int | str | None = None,
+        frame: int | None = None,
+        seconds: float | None = None,
+    ) -> None:
         """One more (H, W, 3) picture and its people."""
         self.people += [(len(self.pictures), pose) for pose in people]
-        self.pictures.append(Picture(name, picture.shape[1], picture.shape[0], id))
+        self.pictures.append(Picture(name, picture.shape[1], picture.shape[0], id, frame, seconds))
 
     def ids(self) -> list[int | str]:
         """The id of each picture: the input's own, once; new numbers, from 1, for the others."""
@@ -66,16 +80,26 @@ class Found:
         """The people in COCO's format, numbered from 1."""
         ids = self.ids()
         for number, (picture, pose) in enumerate(self.people, 1):
-            yield {"id": number, "image_id": ids[picture]} | pose.to_coco() | {"category_id": self.category[0]}
+            track = {} if self.pictures[picture].frame is None else {"track_id": pose.person}
+            entry = {"id": number, "image_id": ids[picture]} | pose.to_coco() | track
+            yield entry | {"category_id": self.category[0]}
+
+    def by_picture(self) -> Iterator[tuple[Picture, list[Pose]]]:
+        """Every picture with its people."""
+        poses: dict[int, list[Pose]] = {}
+        for index, pose in self.people:
+            poses.setdefault(index, []).append(pose)
+        return ((picture, poses.get(index, [])) for index, picture in enumerate(self.pictures))
 
 
 def write_json(path: Path, found: Found) -> None:
-    """All people as one file in the COCO keypoints format."""
+    """All people as one file in the COCO keypoints format; videos' frames have `seconds`, their people `track_id`."""
     number, name = found.category
     content = {
         "info": {"description": "Poses found by pose_regression"},
         "images": [
             {"id": id, "file_name": picture.name, "width": picture.width, "height": picture.height}
+            | ({} if picture.seconds is None else {"seconds": round(picture.seconds, 4)})
             for id, picture in zip(found.ids(), found.pictures, strict=True)
         ],
         "annotations": list(found.annotations()),
@@ -98,30 +122,60 @@ def write_results(path: Path, found: Found) -> None:
     _dump(path, [{key: entry[key] for key in kept} for entry in found.annotations()])
 
 
-def write_csv(path: Path, found: Found) -> None:
-    """A row for each person: image, number within it, box, score, x, y and probability of each joint, and the
-    detector's score, empty where no detector was asked.
+def write_csv(path: Path, found: Found, *, form: str = "wide") -> None:
+    """A table, whose form is "wide" or "long".
 
-    A picture without people has a row with its name alone.
+    Wide: a row for each person: image, number, box, score, x, y and probability of each joint, confidence of each, and
+    the detector's score, empty where no detector was asked; if there are videos, `seconds` at the end. A picture
+    without people has a row with its name and time alone.
+
+    Long: a row for each joint: frame, seconds, person, joint, x, y, probability, confidence and image, which is the
+    photograph or video. Photographs have no frame and no seconds. A picture without people has one row, without person
+    and joint.
     """
-    header = ["image", "person", "x0", "y0", "x1", "y1", "score"]
-    header += [f"{name}_{what}" for name in found.skeleton.names for what in ("x", "y", "probability")]
-    header += [f"{name}_confidence" for name in found.skeleton.names]
-    header.append("detection")
-    people = {index: list(of_picture) for index, of_picture in groupby(found.people, key=lambda entry: entry[0])}
+    rows = _long_rows(found) if form == "long" else _wide_rows(found)
     with atomic_path(path) as temporary:
         with temporary.open("w", encoding="utf-8", newline="", errors="backslashreplace") as file:
-            writer = csv.writer(file)
-            writer.writerow(header)
-            for index, picture in enumerate(found.pictures):
-                for person, (_, pose) in enumerate(people.get(index, [])):
-                    joints = np.column_stack([pose.pixels, pose.probability]).ravel()
-                    sure = np.full(len(pose.names), np.nan) if pose.confidence is None else pose.confidence
-                    numbers = [f"{number:.3f}" for number in (*pose.box, pose.score, *joints, *sure)]
-                    detection = "" if pose.detection is None else f"{pose.detection:.3f}"
-                    writer.writerow([picture.name, person, *numbers, detection])
-                if index not in people:
-                    writer.writerow([picture.name, *[""] * (len(header) - 1)])
+            csv.writer(file).writerows(rows)
+
+
+def _wide_rows(found: Found) -> Iterator[list[Any]]:
+    header = ["image", "person", "x0", "y0", "x1", "y1", "score"]
+    header += [f"{name}_{what}" for name in found.skeleton.names for what in ("x", "y", "probability")]
+    header += [*(f"{name}_confidence" for name in found.skeleton.names), "detection"]
+    timed = any(picture.seconds is not None for picture in found.pictures)
+    yield [*header, *(["seconds"] if timed else [])]
+    for picture, poses in found.by_picture():
+        time = [_time(picture)] if timed else []
+        if not poses:
+            yield [picture.name, *[""] * (len(header) - 1), *time]
+        for pose in poses:
+            joints = np.column_stack([pose.pixels, pose.probability]).ravel()
+            numbers = [f"{number:.3f}" for number in (*pose.box, pose.score, *joints, *_sure(pose))]
+            detection = "" if pose.detection is None else f"{pose.detection:.3f}"
+            yield [picture.name, pose.person, *numbers, detection, *time]
+
+
+def _long_rows(found: Found) -> Iterator[list[Any]]:
+    yield ["frame", "seconds", "person", "joint", "x", "y", "probability", "confidence", "image"]
+    for picture, poses in found.by_picture():
+        start = ["" if picture.frame is None else picture.frame, _time(picture)]
+        image = picture.name if picture.frame is None else picture.name.rpartition("#")[0]
+        if not poses:
+            yield [*start, "", "", "", "", "", "", image]
+        for pose in poses:
+            columns = np.column_stack([pose.pixels, pose.probability, _sure(pose)])
+            for name, values in zip(pose.names, columns, strict=True):
+                yield [*start, pose.person, name, *(f"{value:.3f}" for value in values), image]
+
+
+def _sure(pose: Pose) -> np.ndarray:
+    """(J,) confidence, NaN where there is none."""
+    return np.full(len(pose.names), np.nan) if pose.confidence is None else pose.confidence
+
+
+def _time(picture: Picture) -> str:
+    return "" if picture.seconds is None else f"{picture.seconds:.4f}"
 
 
 def _dump(path: Path, content: Any) -> None:

@@ -1,90 +1,105 @@
-"""Videos through OpenCV: their frames, the names of those, and overlays written frame by frame."""
+"""What is a video: a file's content says it, not its name; a stream's URL is one."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from pathlib import Path
-from typing import Any
+import re
+from collections.abc import Iterator
+from itertools import islice
+from pathlib import Path, PurePosixPath
+from urllib.parse import urlsplit, urlunsplit
 
 import numpy as np
+from PIL import Image, UnidentifiedImageError
 
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.inference.decoders import Decoder, open_decoder
+
+__all__ = ["Source", "frame_name", "is_url", "is_video", "opened", "read_frames", "shown", "stem"]
 
 VIDEOS = (".mp4", ".m4v", ".mov", ".avi", ".mkv", ".webm")
+"""Suffixes of files that are called broken videos, where they are broken."""
+
+Source = Path | str
+"""A file, or a stream's URL as text."""
 
 
-def is_video(path: Path) -> bool:
-    return path.suffix.lower() in VIDEOS
+def is_url(text: str) -> bool:
+    """Whether that names a stream, such as rtsp://camera/1 or https://example.org/dance.mp4."""
+    return re.match(r"[A-Za-z][A-Za-z0-9+.-]+://", text) is not None
 
 
-def frame_name(path: Path, number: int) -> str:
+def is_video(source: Source) -> bool:
+    """Whether to read it as a video.
+
+    A file in an image format is a picture. Of the others a video is what is called so, and what has two frames.
+    """
+    if isinstance(source, str):
+        return True
+    if _is_picture(source):
+        return False
+    return source.suffix.lower() in VIDEOS or (_is_binary(source) and _has_two_frames(source))
+
+
+def _is_picture(path: Path) -> bool:
+    try:
+        with Image.open(path) as image:
+            return image.format != "MPEG"  # which Pillow recognises, and cannot read
+    except (UnidentifiedImageError, OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+        return False
+
+
+def _is_binary(path: Path) -> bool:
+    """Text is no video, though decoders make one of it; and it may be a list of other files."""
+    try:
+        with path.open("rb") as file:
+            return b"\0" in file.read(4096)
+    except OSError:
+        return False
+
+
+def _has_two_frames(path: Path) -> bool:
+    """A damaged picture may still have one for a video's decoder."""
+    try:
+        return len(list(islice(open_decoder(str(path)).frames(), 2))) == 2
+    except PoseError:
+        return False
+
+
+def shown(source: Source) -> str:
+    """What boxes, poses and messages call it: a URL goes without its user and password."""
+    if isinstance(source, Path):
+        return str(source)
+    parts = urlsplit(source)
+    return urlunsplit(parts._replace(netloc=parts.netloc.rpartition("@")[2]))
+
+
+def stem(source: Source) -> str:
+    """The name without folder and suffix; of a URL without any, its host."""
+    if isinstance(source, Path):
+        return source.stem
+    parts = urlsplit(source)
+    return PurePosixPath(parts.path).stem or parts.hostname or "stream"
+
+
+def frame_name(source: Source, number: int) -> str:
     """What boxes and poses call a frame, counted from 0."""
-    return f"{path}#{number:06d}"
+    return f"{shown(source)}#{number:06d}"
 
 
-def read_frames(path: Path) -> Iterator[np.ndarray]:
-    """The frames of a video, (H, W, 3) uint8 RGB, upright; none if it isn't one."""
-    cv2 = opencv()
-    capture = cv2.VideoCapture(str(path))
-    try:
-        while (read := capture.read())[0]:
-            yield np.ascontiguousarray(read[1][..., ::-1])
-    finally:
-        capture.release()
-
-
-def opencv() -> Any:
-    """The module `cv2`.
+def read_frames(source: Source) -> Iterator[np.ndarray]:
+    """The frames of a video that can be read, (H, W, 3) uint8 RGB, upright.
 
     Raises:
-        PoseError: it isn't installed.
+        PoseError: it cannot be opened as a video.
     """
-    try:
-        import cv2
-    except ImportError as error:
-        raise PoseError("Videos and cameras need OpenCV; install it with: pip install opencv-python") from error
-    return cv2
+    return (frame.pixels for frame in opened(source).frames())
 
 
-def rate_and_count(path: Path) -> tuple[float, int]:
-    """Frames per second and the number of frames, as the container has them; 0 where it has none."""
-    cv2 = opencv()
-    capture = cv2.VideoCapture(str(path))
-    try:
-        return capture.get(cv2.CAP_PROP_FPS), int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    finally:
-        capture.release()
-
-
-@contextmanager
-def video_writer(path: Path, *, size: tuple[int, int], rate: float) -> Iterator[Callable[[np.ndarray], None]]:
-    """Yield what writes one frame after another, (H, W, 3) uint8 RGB; the file appears whole at the end, or never.
-
-    Args:
-        path: an .mp4.
-        size: width and height of every frame.
-        rate: frames per second; what is out of [1, 240] becomes 25.
+def opened(source: Source) -> Decoder:
+    """A video to be read.
 
     Raises:
-        PoseError: no OpenCV, no encoder in it, or the file cannot be written.
+        PoseError: it cannot be opened as one.
     """
-    cv2 = opencv()
-    count = 0
-
-    def write(frame: np.ndarray) -> None:
-        nonlocal count
-        writer.write(np.ascontiguousarray(frame[..., ::-1]))
-        count += 1
-
-    with atomic_path(path) as temporary:
-        fourcc = cv2.VideoWriter.fourcc(*"mp4v")
-        writer = cv2.VideoWriter(str(temporary), fourcc, rate if 1 <= rate <= 240 else 25.0, size)
-        if not writer.isOpened():
-            raise PoseError(f"{path} could not be written: this OpenCV has no encoder for it.")
-        try:
-            yield write
-        finally:
-            writer.release()
-        # OpenCV says nothing of a full disk.
-        if cv2.VideoCapture(str(temporary)).get(cv2.CAP_PROP_FRAME_COUNT) != count:
-            raise PoseError(f"{path} could not be written: it is not whole; is the disk full?")
+    try:
+        return open_decoder(str(source))
+    except PoseError as error:
+        raise PoseError(f"{shown(source)} cannot be read as a video: {error}.") from error
