@@ -4,7 +4,7 @@ from setuptools import find_packages, setup
 
 setup(
     name="pose-regression",
-    version="0.1.0",
+    version="0.2.0",
     description="Human pose regression with soft-argmax and context maps (Luvizon et al. 2019), in Keras 3",
     license="MIT",
     packages=[*find_packages(include=["pose_regression*"]), "pose_regression.shipped_weights"],
@@ -30,6 +30,9 @@ setup(
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",
         ],
         "hosts": ["jax>=0.7"],
-        "dev": ["nox>=2024.10", "ruff>=0.9", "mypy>=1.14", "pre-commit>=4", "playwright>=1.50"],
+        "dev": [
+            "nox>=2024.10", "ruff>=0.9", "mypy>=1.14", "pre-commit>=4", "playwright>=1.50",
+            "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29",
+        ],
     },
 )  # fmt: skip
