@@ -19,6 +19,10 @@ of the first run are scored as MPII's, with nothing published to compare.
 and the predictions in pixels of the original images: `predictions.json`, and `.h5` and `.mat` as the benchmarks' own
 tools read them; for MPII test also `pred_keypoints_mpii.mat`, the official submission.
 
+`--people shipped` has people found by the detector that ships with the project in place of the annotation's boxes, each
+labelled person being the nearest one found (`whole` takes the whole picture; `keras-hub:PRESET` asks KerasHub's). Made
+for `--benchmark lspet-photographs`, 1,000 whole photographs that no training has seen.
+
 Several processes or machines share the work with `--shard 1/4` ... `4/4`: each scores its part, `experiments.merge`
 puts their predictions together, and `--predictions` scores the whole.
 
@@ -32,6 +36,7 @@ import sys
 from pathlib import Path
 
 from experiments.command import run
+from experiments.quiet import unheard
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
 from pose_regression.evaluation.merging import shard
@@ -43,9 +48,10 @@ SEVERAL_CROPS = 3
 def main() -> None:
     options = parse()
     from pose_regression.evaluation.scoring import Protocol, draw_sheet, evaluate, given, predicted, report, save
+    from pose_regression.inference.seen import seen_by
 
     benchmark = BENCHMARKS[options.benchmark]
-    protocol = Protocol(options.flip, options.crops, options.refine, options.inside_only)
+    protocol = Protocol(options.flip, options.crops, options.refine, options.inside_only, options.people)
     samples = benchmark.load(options.data, options.split, annotation=options.annotation)
     if options.shard:
         samples, _ = shard(samples, options.shard, option="--shard")
@@ -57,7 +63,10 @@ def main() -> None:
     if options.predictions:
         answers = given(benchmark, samples, options.predictions)
     else:
-        answers = predicted(benchmark, samples, options.weights, protocol)
+        seen, missed = unheard(seen_by, options.people, samples) if options.people else (samples, None)
+        answers = predicted(benchmark, seen, options.weights, protocol, missed=missed)
+        if missed is not None and missed.any():
+            print(f"{int(missed.sum())} of {len(missed)} people were not found; their joints count as wrong.\n")
     training = benchmark.load(options.data, benchmark.mean_pose_of) if benchmark.mean_pose_of else ()
     command = shlex.join(["python", "-m", "experiments.evaluate", *sys.argv[1:]])
     evaluation = evaluate(
@@ -96,6 +105,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--crops", type=int, metavar="N", help="average N window sizes (default: 1; mpii test: 3)")
     parser.add_argument("--refine", type=int, default=0, metavar="N", help="re-centre on the prediction N times")
     parser.add_argument("--inside-only", action="store_true", help="mpii: drop joints outside the crop, as the authors")
+    parser.add_argument(
+        "--people", default="", metavar="HOW", help="who says where people are: shipped, whole or keras-hub:PRESET"
+    )
     parser.add_argument("--shard", metavar="I/N", help="predict the Ith of every N people, for experiments.merge")
     parser.add_argument("--output", type=Path, metavar="DIR", help="keep scores and predictions here")
     parser.add_argument("--force", action="store_true", help="replace what an earlier evaluation left in --output")
@@ -115,6 +127,8 @@ def _complete(options: argparse.Namespace) -> None:
         raise PoseError(f"--split of {benchmark.name} is one of {splits}. Received: {options.split}")
     if options.inside_only and not benchmark.omits:
         raise PoseError(f"--inside-only leaves joints out, but {benchmark.title} scores every joint.")
+    if options.predictions and options.people:
+        raise PoseError("--people says where --weights look for people; --predictions is predicted.")
     if options.predictions and (options.flip is not None or options.crops is not None or options.refine):
         raise PoseError("--flip, --crops and --refine say how to predict with --weights; --predictions is predicted.")
     if options.shard and (options.predictions or not options.output):

@@ -11,7 +11,15 @@ from pose_regression.data import synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import benchmarks
-from pose_regression.evaluation.benchmarks import BENCHMARKS, LSP, MPII, SYNTHETIC, joints_inside, mean_pose
+from pose_regression.evaluation.benchmarks import (
+    BENCHMARKS,
+    LSP,
+    LSPET_PHOTOGRAPHS,
+    MPII,
+    SYNTHETIC,
+    joints_inside,
+    mean_pose,
+)
 from pose_regression.skeleton import PA16J
 
 TABLE_2, TABLE_3 = LSP.quoted["test", "PCK@0.2"], LSP.quoted["test", "PCP@0.5"]
@@ -193,3 +201,19 @@ def test_quoted_lsp_rows_are_the_published_ones(pose_reference):
     published = [methods[key] for key in ("pishchulin13iccv:PC", "WeiCVPR16:PC", "BulatTzimiropoulosECCV16:PC")]
     assert [list(row.scores.values()) for row in TABLE_2[:3]] == [row["PCK@0.2"] for row in published]
     assert [list(row.scores.values()) for row in TABLE_3] == [row["PCP"] for row in published]
+
+
+def test_photographs_score_what_is_annotated_in_torso_lengths_of_either_diagonal():
+    right_hip, wrist = PA16J.index("right_hip"), PA16J.index("left_wrist")
+    length = float(np.linalg.norm(JOINTS[PA16J.index("left_shoulder")] - JOINTS[right_hip]))
+    other = float(np.linalg.norm(JOINTS[PA16J.index("right_shoulder")] - JOINTS[PA16J.index("left_hip")]))
+    whole, hidden, without = JOINTS.copy(), JOINTS.copy(), JOINTS.copy()
+    hidden[right_hip] = np.nan
+    without[[right_hip, PA16J.index("left_hip")]] = np.nan
+    people = [annotated(joints=joints) for joints in (whole, hidden, without)]
+    near = np.stack([displaced("left_wrist", 0.19 * unit) for unit in (length, other, length)])
+    far = np.stack([displaced("left_wrist", 0.21 * unit) for unit in (length, other, length)])
+    assert LSPET_PHOTOGRAPHS.score(people, near)["PCK"] == 100
+    assert LSPET_PHOTOGRAPHS.score(people, far)["PCK"] == pytest.approx(100 * (27 - 2) / 27)  # the third has no torso
+    far[0, wrist] = np.nan
+    assert LSPET_PHOTOGRAPHS.score(people, far)["Wri."] == 50

@@ -16,6 +16,7 @@ from PIL import Image
 
 from experiments import predict
 from experiments.command import run
+from pose_regression.data.synthetic import render
 from pose_regression.errors import PoseError
 from pose_regression.inference import bulk, runtimes
 from pose_regression.inference.predictor import PosePredictor
@@ -500,3 +501,41 @@ def test_no_camera_and_no_screen_are_one_sentence(command, monkeypatch, capsys, 
     monkeypatch.setitem(sys.modules, "cv2", fake_opencv(camera, [], screen=screen))
     assert command("--camera", "7") == 2
     assert message in capsys.readouterr().err and camera.released
+
+
+def test_people_are_found_numbered_and_scored(command, tmp_path, capsys):
+    (tmp_path / "two").mkdir()
+    people = [render(seed, size=(320, 256))[0] for seed in (3, 5)]
+    Image.fromarray(np.concatenate(people, axis=1)).save(tmp_path / "two/a.png")
+    write_photos(tmp_path / "two", "b.jpg")
+    assert command("two", "--people", "shipped") == 0
+    assert "Nobody found in two/b.jpg." in capsys.readouterr().err
+    content = json.loads((tmp_path / "poses/poses.json").read_text())
+    assert [entry["person"] for entry in content["annotations"]] == [0, 1]
+    assert all(0.3 < entry["detection"] < 1 for entry in content["annotations"])
+    centres = sorted(entry["bbox"][0] + entry["bbox"][2] / 2 for entry in content["annotations"])
+    assert centres[0] < 256 < centres[1]
+    with (tmp_path / "poses/poses.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["person"] for row in rows] == ["0", "1", ""] and rows[2]["image"] == "two/b.jpg"
+    assert float(rows[0]["detection"]) == pytest.approx(content["annotations"][0]["detection"], abs=1e-3)
+    assert command("two/a.png", "--people", "shipped", "--max-people", "1", "--output", "one") == 0
+    assert len(json.loads((tmp_path / "one/poses.json").read_text())["annotations"]) == 1
+
+
+def test_boxes_on_the_command_line_are_those_of_every_picture(command, tmp_path, capsys):
+    write_photos(tmp_path / "photos", "a.jpg", "b.jpg")
+    arguments = ["photos", "--box", 5, 5, 30, 60, "--box", 30, 5, 55, 60]
+    assert command(*arguments) == 0
+    content = json.loads((tmp_path / "poses/poses.json").read_text())
+    assert [entry["bbox"] for entry in content["annotations"]] == [[5, 5, 25, 55], [30, 5, 25, 55]] * 2
+    assert command("photos", "--box", 5, 5, 5, 60) == 2
+    assert "A box is X0 Y0 X1 Y1 in pixels, at least one wide and high. Received: 5 5 5 60" in capsys.readouterr().err
+    assert command(*arguments, "--boxes", "boxes.json") == 2
+    assert "give either --box or --boxes" in capsys.readouterr().err
+
+
+def test_an_unknown_detector_is_one_sentence(command, tmp_path, capsys):
+    write_photos(tmp_path, "a.jpg")
+    assert command("a.jpg", "--people", "yolo") == 2
+    assert "error: people must be auto, whole, shipped, keras-hub:PRESET" in capsys.readouterr().err

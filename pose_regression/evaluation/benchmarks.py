@@ -226,6 +226,35 @@ LSP = Benchmark(
 """Leeds Sports Pose, person-centric; the crop is the image as LSP ships it."""
 
 
+# ---------------------------------------------------------------------------------------------- LSPET photographs
+
+
+def _photograph_distances(samples: Sequence[Sample], pixels: np.ndarray) -> np.ndarray:
+    return metrics.photograph_distances(_truth(samples, skeletons.LSP), pixels)
+
+
+def _pck_photographs(samples: Sequence[Sample], pixels: np.ndarray) -> Columns:
+    return metrics.pck_photographs(_truth(samples, skeletons.LSP), pixels)
+
+
+LSPET_PHOTOGRAPHS = Benchmark(
+    name="lspet-photographs",
+    title="LSPET",
+    skeleton=skeletons.LSP,
+    splits=("photographs",),
+    metric="PCK@0.2",
+    unit="torso lengths",
+    threshold=0.2,
+    total="PCK",
+    counted=skeletons.LSP.names,
+    read=lambda folder, split, _: lsp.load_extended(folder, split),
+    measure=_photograph_distances,
+    tables={"PCK@0.2": _pck_photographs},
+    images="LSPET",
+)
+"""Whole photographs with one labelled person: how well people are found before their joints are. Labels are noisy."""
+
+
 # ----------------------------------------------------------------------------------------------------------- MPII
 
 
@@ -313,5 +342,5 @@ SYNTHETIC = replace(
 )
 """People rendered on the spot, in MPII's layout and scored as there; nothing published compares with them."""
 
-BENCHMARKS = {benchmark.name: benchmark for benchmark in (LSP, MPII, SYNTHETIC)}
+BENCHMARKS = {benchmark.name: benchmark for benchmark in (LSP, LSPET_PHOTOGRAPHS, MPII, SYNTHETIC)}
 """By `name`."""

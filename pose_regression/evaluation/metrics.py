@@ -23,9 +23,11 @@ __all__ = [
     "mpii_distances",
     "pck_curve",
     "pck_lsp",
+    "pck_photographs",
     "pckh",
     "pcp_lsp",
     "pcp_sticks",
+    "photograph_distances",
     "take_joints",
 ]
 
@@ -219,6 +221,40 @@ def lsp_distances(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
     torso = _length(true[:, LSP.index("left_shoulder")] - true[:, LSP.index("right_hip")])
     with np.errstate(divide="ignore", invalid="ignore"):
         return _missed(_length(predicted - true) / torso[:, None])
+
+
+def photograph_distances(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
+    """Distances in torso lengths where not every joint is annotated, (N, 14) float64 in LSP order.
+
+    The torso is that of `pck_lsp`, left shoulder to right hip, or where one of them is not annotated right shoulder to
+    left hip.
+
+    Args:
+        true: (N, 14, 2) annotated joints in LSP order, in pixels; NaN where absent.
+        predicted: (N, 14, 2) in the same pixels; NaN is a miss.
+
+    Returns:
+        NaN where a joint is absent, and for a person without a torso; infinity where predicted NaN.
+
+    Raises:
+        PoseError: a shape does not fit.
+    """
+    true, predicted = _positions("true", true, LSP), _positions("predicted", predicted, LSP)
+    _same_people(true, predicted)
+    a, b = (
+        _length(true[:, LSP.index(f"{side}_shoulder")] - true[:, LSP.index(f"{other}_hip")])
+        for side, other in (("left", "right"), ("right", "left"))
+    )
+    torso = np.where(np.isfinite(a), a, b)[:, None]
+    scored = np.isfinite(true).all(axis=-1) & np.isfinite(torso) & (torso > 0)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.where(scored, _missed(_length(predicted - true) / torso), np.nan)
+
+
+def pck_photographs(true: np.ndarray, predicted: np.ndarray, threshold: float = 0.2) -> dict[str, float]:
+    """`pck_lsp` of the annotated joints of people who are not annotated in full; see `photograph_distances`."""
+    distances = photograph_distances(true, predicted)
+    return {**_column_rates(distances, LSP, _LSP_COLUMNS, threshold), "PCK": _rate(distances, threshold)}
 
 
 def joint_rates(distances: np.ndarray, joints: Skeleton, threshold: float) -> dict[str, float]:

@@ -48,12 +48,16 @@ class Protocol:
     """Times the window is put about the prediction."""
     inside_only: bool = False
     """Drop joints outside the crop, as the paper's authors do in validation."""
+    people: str = ""
+    """Who said where people are: a detector, or "whole" for nobody; empty for the annotation."""
 
     def words(self, *, given: bool) -> str:
         """For a reader; `given` predictions do not say how they were made."""
         crops = "single crop" if self.crops == 1 else f"{self.crops} crops"
         how = ["given predictions"] if given else [crops, "with flip" if self.flip else "no flip"]
         how += [f"refined {self.refine}x"] if self.refine else []
+        if self.people:
+            how += ["without a box" if self.people == "whole" else f"people found by {self.people}"]
         return ", ".join([*how, "joints inside the crop only"] if self.inside_only else how)
 
 
@@ -82,8 +86,22 @@ class Evaluation:
     """The content of `scores.json`."""
 
 
-def predicted(benchmark: Benchmark, samples: Sequence[Sample], weights: str | Path, protocol: Protocol) -> Answers:
+def predicted(
+    benchmark: Benchmark,
+    samples: Sequence[Sample],
+    weights: str | Path,
+    protocol: Protocol,
+    *,
+    missed: np.ndarray | None = None,
+) -> Answers:
     """The answers of a weight file, or of weights by name.
+
+    Args:
+        benchmark: by whose rules.
+        samples: N people in their windows.
+        weights: the file or the name.
+        protocol: how to predict.
+        missed: (N,) bool: people whom a detector did not find, who get no answer; None is nobody.
 
     Raises:
         PoseError: no readable weights, of a network that lacks joints of the benchmark, or an unreadable image.
@@ -96,6 +114,8 @@ def predicted(benchmark: Benchmark, samples: Sequence[Sample], weights: str | Pa
         model, samples, flip=protocol.flip, crops=protocol.crops, refine=protocol.refine, skeleton=skeleton
     )
     blocks = reorder(estimate.pixels, skeleton, benchmark.skeleton).astype(np.float64)
+    if missed is not None:
+        blocks[missed] = np.nan
     probability = reorder(estimate.probability[:, -1], skeleton, benchmark.skeleton, axis=-1)
     predictions = Predictions(benchmark.skeleton, blocks[:, -1], probability, *identities(samples))
     return Answers(blocks, predictions, _source(path) | {"parameters": model.count_params()})
