@@ -105,6 +105,9 @@ def main() -> int:
     output, status = bulk.Output(options.output, found, csv_form=options.csv_form), 0
     following = Following(options.smooth, options.detect_every)
     people = unheard(find_detector, options.people) or "whole"
+    if people == "whole" and options.people == "auto" and boxes is None:
+        print("No detector of people can run here (pip install ai-edge-litert): each whole picture is taken as one "
+              "person.", file=sys.stderr)  # fmt: skip
     stream = partial(
         predictor.stream, people=people, max_people=options.max_people, flip=options.flip, crops=options.crops
     )
