@@ -363,3 +363,20 @@ def test_the_shipped_int8_network_is_the_shipped_network():
     # The largest distance is that of a map with two peaks, of which people who are rendered give more than photographs.
     pixels = np.median(np.linalg.norm(found - expected, axis=-1)) * 128
     assert 0.01 < pixels < 1  # 0.2; that of an earlier training of the same network: 2.9
+
+
+def test_an_export_describes_its_inputs_and_outputs_and_names_the_batch(model, crops, tmp_path):
+    onnx = pytest.importorskip("onnx", reason="needs onnx (pip install '.[export]')")
+    pytest.importorskip("tf2onnx", reason="needs tf2onnx (pip install '.[export]')")
+    export_model(model, tmp_path / "made", format="onnx", crops=crops)
+    about = json.loads((tmp_path / "made/model.json").read_text(encoding="utf-8"))
+    graph = onnx.load(str(tmp_path / "made/model.onnx")).graph
+    for described, tensors in ((about["inputs"], graph.input), (about["outputs"], graph.output)):
+        shapes = {
+            tensor.name: [axis.dim_param or axis.dim_value for axis in tensor.type.tensor_type.shape.dim]
+            for tensor in tensors
+        }
+        assert {entry["name"]: entry["shape"] for entry in described} == shapes
+        assert all(entry["dtype"] == "float32" and entry["shape"][0] == "batch" for entry in described)
+    assert about["inputs"][0]["range"] == [-1, 1]
+    assert {entry["name"] for entry in about["outputs"]} == {"pose", "probability", "confidence"}

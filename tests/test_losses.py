@@ -212,3 +212,11 @@ def test_probability_loss_equals_the_authors(reference):
     _, _, inside, predicted = split(reference)
     found = probability_entropy(inside, predicted[:, None, :, 2], np.ones_like(inside))[:, 0]
     np.testing.assert_allclose(array(found), reference["keras_bce_vis_mean"], rtol=2e-6, atol=1e-7)
+
+
+def test_pose_loss_takes_plain_positions_and_the_answer_of_one_block():
+    target, pose = np.array([[[0.5, 0.5], [0.2, 0.4]]], np.float32), np.array([[[0.5, 0.6], [0.2, 0.4]]], np.float32)
+    # One joint is off by 0.1: (0.1 + 0.01) / 2 joints.
+    np.testing.assert_allclose(float(PoseLoss()(target, pose)), 0.055, atol=1e-6)
+    weighted = np.concatenate([target, np.ones((1, 2, 1), np.float32)], axis=-1)
+    np.testing.assert_allclose(float(PoseLoss()(weighted, pose[:, None])), 0.055, atol=1e-6)

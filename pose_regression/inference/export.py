@@ -43,6 +43,9 @@ __all__ = [
     "serving_function", "write_export",
 ]  # fmt: skip
 
+BATCH = "batch"
+"""Name of the first axis, whose length is free."""
+
 DTYPES = {
     "savedmodel": ("float32", "bfloat16"),
     "onnx": ("float32", "int8"),
@@ -145,6 +148,7 @@ def write_export(
     """
     network = fold_batch_norms(model, dtype="bfloat16" if (format, dtype) == ("savedmodel", "bfloat16") else "float32")
     size = model.input_shape[1]
+    shapes = {name: tuple(output.shape[1:]) for name, output in network.output.items()}
     _write(network, directory, format=format, dtype=dtype, calibration=calibration)
     _describe(
         directory,
@@ -152,6 +156,8 @@ def write_export(
             "format": format,
             "dtype": dtype,
             "input": f"(N, {size}, {size}, 3) RGB in [-1, 1]",
+            "inputs": [_tensor("image", (size, size, 3), (-1, 1), format)],
+            "outputs": [_tensor(name, _served_shape(name, shape), (0, 1), format) for name, shape in shapes.items()],
             "size": size,
             "crop": f"square about the box's centre, side {BOX_MARGIN} times the box's longer side, black outside",
             "box_margin": BOX_MARGIN,
@@ -163,6 +169,17 @@ def write_export(
             "limbs": skeleton.limbs,
         },
     )
+
+
+def _tensor(name: str, shape: tuple[int, ...], values: tuple[int, int], format: str) -> dict[str, Any]:
+    """An input or output as the description has it; LiteRT takes one image at a time."""
+    first = 1 if format == "litert" else BATCH
+    return {"name": name, "shape": [first, *shape], "dtype": "float32", "range": list(values)}
+
+
+def _served_shape(name: str, shape: tuple[int, ...]) -> tuple[int, ...]:
+    """(J, 2) of a pose; (J,) of what the network itself gives as (J, 1)."""
+    return shape if name == "pose" else shape[:-1]
 
 
 def _describe(directory: Path, description: dict[str, Any]) -> None:
@@ -322,6 +339,16 @@ def _write_onnx(network: keras.Model, directory: Path, calibration: np.ndarray |
         squeezed.export(str(path), format="onnx", input_signature=[image], verbose=False)
     if calibration is not None:
         _quantise_onnx(path, calibration)
+    _name_batch_axis(path)
+
+
+def _name_batch_axis(path: Path) -> None:
+    """The converter calls the first axis of every input and output "unk__" and a number."""
+    onnx = package("onnx", "onnx")
+    model = onnx.load(str(path))
+    for value in (*model.graph.input, *model.graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = BATCH
+    onnx.save(model, str(path))
 
 
 def _quantise_onnx(path: Path, calibration: np.ndarray) -> None:

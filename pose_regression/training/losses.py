@@ -73,6 +73,8 @@ def mean_present(values: Tensor, present: Tensor) -> Tensor:
 class PoseLoss(keras.losses.Loss):
     """`elastic_net` summed over the blocks: `y_true` (B, J, 3), `y_pred` (B, K, J, 2).
 
+    `y_true` may be (B, J, 2), every joint then counting, and `y_pred` (B, J, 2) of one block alone.
+
     Args:
         entropy: use `elastic_net_with_entropy`, as the authors' training script.
     """
@@ -83,7 +85,9 @@ class PoseLoss(keras.losses.Loss):
 
     def call(self, y_true, y_pred):
         function = elastic_net_with_entropy if self.entropy else elastic_net
-        return ops.sum(function(y_true[..., :2], y_pred, y_true[..., 2]), axis=1)
+        present = y_true[..., 2] if y_true.shape[-1] == 3 else ops.ones_like(y_true[..., 0])
+        blocks = y_pred if len(y_pred.shape) == 4 else ops.expand_dims(y_pred, 1)
+        return ops.sum(function(y_true[..., :2], blocks, present), axis=1)
 
     def get_config(self):
         return super().get_config() | {"entropy": self.entropy}
