@@ -1,10 +1,12 @@
 """A network's weights by their place in it, `stem/conv_1/kernel`: the names that our weight files and states go by."""
 
+import re
 from collections.abc import Iterator, Mapping
 
 import keras
 import numpy as np
 
+from pose_regression.errors import PoseError
 from pose_regression.model.regression import SoftArgmax
 
 
@@ -19,6 +21,23 @@ def _walk(model: keras.Model, prefix: str) -> Iterator[tuple[str, keras.Variable
             yield from _walk(layer, f"{prefix}{layer.name}/")
         elif not isinstance(layer, SoftArgmax):
             yield from ((f"{prefix}{layer.name}/{variable.name}", variable) for variable in layer.weights)
+
+
+def check_names(model: keras.Model) -> None:
+    """`PoseError` if a layer with weights has a name that Keras gave it: the next network's is another.
+
+    By its form, as `batch_normalization_1` of a `BatchNormalization`; Keras does not tell who named a layer.
+    """
+    for layer in model.layers:
+        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        automatic = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
+        if layer.weights and re.fullmatch(rf"{automatic}(_\d+)?", layer.name):
+            raise PoseError(
+                f"The backbone's layer {layer.name!r} needs a name of its own (name=...): weight files go by names, "
+                "and those that Keras gives change from one network to the next."
+            )
+        if isinstance(layer, keras.Model):
+            check_names(layer)
 
 
 def assign(variables: Mapping[str, keras.Variable], arrays: Mapping[str, np.ndarray]) -> None:

@@ -17,6 +17,7 @@ from keras import KerasTensor, ops
 from pose_regression.errors import PoseError
 from pose_regression.model.backbone import PredictionBlocks
 from pose_regression.model.confidence import UNCALIBRATED, JointConfidence
+from pose_regression.model.named_weights import check_names
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, register
 from pose_regression.model.weights import described_network, load_weights, ours
 
@@ -58,7 +59,7 @@ class PoseRegressor(keras.Model):
             The same weights fit all four.
         weights: a weight file or the name of weights that ship with the project, see `weights.load_weights`.
         backbone: another way from the image to heat maps than the paper's blocks, such as `hourglass.Stacks`; it
-            takes the place of `num_blocks`, `kernel_size` and `width`.
+            takes the place of `num_blocks`, `kernel_size` and `width`. Its layers with weights have names of their own.
         calibration: slope and offset of the confidence, see `confidence.JointConfidence` (1, 3).
         dtype: policy of the convolutions (`"mixed_bfloat16"`); None takes Keras' global one. The regression stage
             is float32 under any policy.
@@ -66,7 +67,8 @@ class PoseRegressor(keras.Model):
     Input: (B, height, width, 3) in [-1, 1], RGB.
 
     Raises:
-        PoseError: an argument out of range, or one that contradicts the weights.
+        PoseError: an argument out of range, one that contradicts the weights, or a layer of the backbone whose name
+            Keras made up.
 
     Example:
     >>> model = PoseRegressor((64, 64, 3), num_blocks=2, width=144)
@@ -115,13 +117,16 @@ class PoseRegressor(keras.Model):
         answer = answers(maps, regress, confidence, outputs)
         super().__init__(inputs=image, outputs=answer, name=name, trainable=trainable)
         self._config = config | {"outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
+        if config["backbone"] is not None:
+            check_names(self)
         if weights is not None:
             load_weights(self, weights)
 
     def get_config(self) -> dict:
         """The arguments that build this model again, `weights` apart."""
         backbone = self._config["backbone"]
-        return self._config | {
+        unused = () if backbone is None else ("kernel_size", "width")
+        return {name: value for name, value in self._config.items() if name not in unused} | {
             "backbone": None if backbone is None else keras.saving.serialize_keras_object(backbone),
             "dtype": keras.dtype_policies.serialize(self._config["dtype"]),
             "trainable": self.trainable,

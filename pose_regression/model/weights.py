@@ -30,6 +30,10 @@ def save_weights(
 ) -> None:
     """Write the weights of `model` with what is needed to build it again.
 
+    `PoseRegressor.load_weights` and `load_model` read the file. `keras.Model.load_weights(model, path)`, Keras' own
+    method, does not: it looks for arrays by its private numbering of layers by class, which differs among its versions.
+    For a file that Keras reads by itself call `keras.Model.save_weights`, or `model.save` with a name in `.keras`.
+
     Args:
         model: a `PoseRegressor`.
         path: the file, customarily `NAME.weights.h5`.
