@@ -37,8 +37,8 @@ def test_two_people_who_meet_and_pass_keep_their_numbers():
             assert numbers == [names[i] for i in order], frame
 
 
-def test_half_a_second_unseen_keeps_the_number_and_more_does_not():
-    for unseen, number in ((0.5, 0), (0.6, 1)):
+def test_a_second_unseen_keeps_the_number_and_more_does_not():
+    for unseen, number in ((0.5, 0), (1.0, 0), (1.1, 1)):
         tracker = Tracker()
         assert tracker.update(0.0, [STANDING]) == [0]
         assert tracker.update(0.1, []) == []

@@ -8,9 +8,9 @@ from scipy.optimize import linear_sum_assignment
 
 __all__ = ["GAP", "OneEuro", "Tracker", "affinity", "joint_box", "smoothing_factor"]
 
-GAP = 0.5
-"""Seconds for which somebody may be unseen and still keep the number. Who was seen on the frame before keeps it however
-long that is ago: a time lapse has no gaps."""
+GAP = 1.0
+"""Seconds for which somebody may be unseen and still keep the number: two who walk past each other hide one of them for
+0.8. Who was seen on the frame before keeps it however long that is ago: a time lapse has no gaps."""
 
 LEAST_AFFINITY = 0.3
 """Two poses that are less alike are two people."""
