@@ -54,7 +54,7 @@ def main() -> None:
     protocol = Protocol(options.flip, options.crops, options.refine, options.inside_only, options.people)
     samples = benchmark.load(options.data, options.split, annotation=options.annotation)
     if options.shard:
-        samples, _ = shard(samples, options.shard, option="--shard")
+        samples = shard(samples, options.shard)
     if not annotated(samples) and not options.output:
         raise PoseError(
             f"{options.data} has no annotation of {benchmark.title} {options.split} to score with; "

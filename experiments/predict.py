@@ -84,7 +84,7 @@ def main() -> int:
     inputs = bulk.find_inputs(options.inputs)
     work = list(zip(inputs.paths, bulk.overlay_paths(inputs.paths, options.output / "overlays"), strict=True))
     if options.shard:
-        work, _ = shard(work, options.shard, option="--shard")
+        work = shard(work, options.shard)
     boxes: Boxes | None = None
     if options.box:
         boxes = EveryPicture(options.box)

@@ -1,4 +1,5 @@
 import json
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def parsed(kind, *words):
     "made",
     [
         Experiment(Mpii(Path("a"))),
-        Experiment(Lsp(Path("a"), extra=Path("b"), fold="1/3"), Network(2), RECIPES["deephar"], seed=4),
+        Experiment(Lsp(Path("a"), extra=Path("b"), limit=8), Network(2), RECIPES["deephar"], seed=4),
         Experiment(Coco(Path("a"), Path("b")), machine=Machine(cache=Path("c")), weights="small"),
     ],
 )
@@ -53,6 +54,19 @@ def test_resume_compares_experiments_but_for_what_may_change(tmp_path):
     path.write_text(json.dumps({"options": {"blocks": 2}, "recipe": {}}), encoding="utf-8")
     with pytest.raises(PoseError, match="started by an earlier version"):
         keep_experiment(path, made, resume=True)
+
+
+def test_a_run_that_used_what_is_gone_is_not_continued_without_it(tmp_path):
+    path, made = tmp_path / "options.json", Experiment(Lsp(Path("a")))
+    keep_experiment(path, made, resume=False)
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    for used in (None, "1/3"):
+        kept["experiment"]["data"]["fold"] = used
+        path.write_text(json.dumps(kept), encoding="utf-8")
+        with pytest.raises(PoseError, match="fold=1/3. Received: None") if used else nullcontext():
+            keep_experiment(path, made, resume=True)
+        with pytest.raises(PoseError, match="no experiment of this version") if used else nullcontext():
+            assert from_json(kept["experiment"], path) == made
 
 
 def test_flags_change_single_fields_of_a_recipe():

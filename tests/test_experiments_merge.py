@@ -25,20 +25,18 @@ def command(monkeypatch, module, *arguments) -> int:
 
 
 def test_shards_hold_everything_once():
-    parts = [shard("abcdefg", f"{i}/3", option="--shard") for i in (1, 2, 3)]
-    assert [mine for mine, _ in parts] == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
-    assert parts[0][1] == ["b", "c", "e", "f"]
+    assert [shard("abcdefg", f"{i}/3") for i in (1, 2, 3)] == [["a", "d", "g"], ["b", "e"], ["c", "f"]]
 
 
 @pytest.mark.parametrize("text", ["0/2", "3/2", "1", "1/0", "-1/2", "a/b", "1/2/3", ""])
 def test_a_shard_that_is_none_is_refused(text):
     with pytest.raises(PoseError, match="must be I/N"):
-        shard("abc", text, option="--shard")
+        shard("abc", text)
 
 
 def test_a_shard_without_items_is_refused():
     with pytest.raises(PoseError, match="--shard 3/3 is empty: there are 2"):
-        shard("ab", "3/3", option="--shard")
+        shard("ab", "3/3")
 
 
 @pytest.fixture

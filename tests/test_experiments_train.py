@@ -12,10 +12,8 @@ from PIL import Image
 
 from experiments import train_lsp, train_mpii
 from experiments.command import run as main_of
-from pose_regression.data import lsp, synthetic
-from pose_regression.evaluation.predictions import load_predictions
+from pose_regression.data import synthetic
 from pose_regression.model.load import load_model
-from pose_regression.skeleton import LSP
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
 
@@ -88,32 +86,6 @@ def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leed
     assert printed.count("PCK@0.2") == 1 and "Ank." in printed
     skeleton = load_model(tmp_path / "run/best.weights.h5")[1]
     assert set(skeleton.names) - set(skeleton.learned) == {"pelvis", "thorax"}
-
-
-@pytest.mark.slow
-def test_train_lsp_predicts_the_fold_it_left_out_and_never_looks_at_the_test_half(leeds, tmp_path, monkeypatch, capsys):
-    few = lsp.load(leeds / "lsp", "train", crop="image")[:8]
-
-    def load(directory, split, *, crop="image"):
-        assert split == "train", "LSP test is not for finding label errors"
-        return few
-
-    monkeypatch.setattr(lsp, "load", load)
-    (tmp_path / "labels.csv").write_text("image,joint,kind,residual,suggestion\n", encoding="utf-8")
-    options = ["--data", leeds / "lsp", "--extra", leeds / "lspet", "--holdout", 2, "--output", tmp_path / "run"]
-    options += ["--fold", "2/3", "--corrections", tmp_path / "labels.csv", "--map-weight", "0.3", *TINY]
-    assert _run(monkeypatch, train_lsp, *options) == 0
-    assert "12 people to train on, 2 to validate on" in capsys.readouterr().out
-    found = load_predictions(tmp_path / "run" / "left_out.json", LSP)
-    assert found.images == ("im00002.jpg", "im00005.jpg", "im00008.jpg")
-    assert found.pixels.shape == (3, 14, 2) and np.isfinite(found.pixels).all() and found.probability is not None
-
-
-@pytest.mark.parametrize("fold", ["0/3", "4/3", "1/1", "1", "a/b"])
-def test_a_fold_that_is_none_is_refused(leeds, tmp_path, monkeypatch, capsys, fold):
-    options = ["--data", leeds / "lsp", "--extra", leeds / "lspet", "--output", tmp_path / "run", "--fold", fold, *TINY]
-    assert _run(monkeypatch, train_lsp, *options) == 2
-    assert f"such as 1/3. Received: {fold}" in capsys.readouterr().err
 
 
 def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, capsys):

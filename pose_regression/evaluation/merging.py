@@ -11,24 +11,23 @@ from pose_regression.files import read_json
 T = TypeVar("T")
 
 
-def shard(items: Sequence[T], text: str, *, option: str) -> tuple[list[T], list[T]]:
-    """The items of a part, and the others.
+def shard(items: Sequence[T], text: str) -> list[T]:
+    """The items of a part.
 
     Args:
         items: all of them, in an order that every process sees alike.
         text: "I/N", 1 <= I <= N.
-        option: what to call the text in an error.
 
     Raises:
         PoseError: not such a text, or a part without items.
     """
     number, _, parts = text.partition("/")
     if not (number.isdecimal() and parts.isdecimal() and 1 <= int(number) <= int(parts)):
-        raise PoseError(f"{option} must be I/N with 1 <= I <= N, such as 1/3. Received: {text}")
+        raise PoseError(f"--shard must be I/N with 1 <= I <= N, such as 1/3. Received: {text}")
     first, step = int(number) - 1, int(parts)
     if len(items) <= first:
-        raise PoseError(f"{option} {text} is empty: there are {len(items)}.")
-    return list(items[first::step]), [item for i, item in enumerate(items) if i % step != first]
+        raise PoseError(f"--shard {text} is empty: there are {len(items)}.")
+    return list(items[first::step])
 
 
 def merged(paths: Sequence[Path]) -> dict[str, Any]:

@@ -125,10 +125,6 @@ class Lsp:
     """of extra, the first so many images only"""
     holdout: int = 200
     """training images, the last, kept for validation"""
-    corrections: Path | None = None
-    """CSV for extra, from find_label_errors"""
-    fold: str | None = None
-    """I/N: leave every Nth image of extra out, from the Ith, and predict it"""
     soft_labels: Path | None = None
     """CSV of a network's poses, from experiments.soft_labels"""
     soft_weight: float = 1.0
@@ -216,6 +212,8 @@ def _built(kind: type, values: dict[str, Any], **known: Any) -> Any:
     hints = get_type_hints(kind)
     made = {}
     for name, value in values.items():
+        if name not in hints and value is None:
+            continue  # a field of an earlier version, which was not used
         hint = hints[name]
         if is_dataclass(hint):
             value = _built(hint, value)  # type: ignore[arg-type]
@@ -248,11 +246,12 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
         if "data" not in kept:
             raise PoseError(f"--resume: the run in {path.parent} was started by an earlier version; continue it there.")
         old = dict(_leaves(kept))
-        for name, value in _leaves(new):
-            if name not in FREE and old.get(name) != value:
+        now = dict(_leaves(new))
+        for name in old | now:
+            if name not in FREE and old.get(name) != now.get(name):
                 raise PoseError(
                     f"--resume: the run in {path.parent} was started with {name.rpartition('.')[2]}={old.get(name)}. "
-                    f"Received: {value}"
+                    f"Received: {now.get(name)}"
                 )
         return
     command = [portable(Path(word)) if Path(word).is_absolute() else word for word in sys.argv]

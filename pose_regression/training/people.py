@@ -1,17 +1,16 @@
 """Whom an experiment trains on, validates on, and how it scores them."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from pose_regression.data import coco, corrections, lsp, soft_labels
+from pose_regression.data import coco, lsp, soft_labels
 from pose_regression.data.images import without_broken
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import benchmarks
-from pose_regression.evaluation.merging import shard
 from pose_regression.evaluation.metrics import joint_rates, pck_curve
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.skeleton import PA16J, Skeleton
@@ -36,8 +35,6 @@ class People:
     title: str
     """of the metric"""
     skeleton: Skeleton = PA16J
-    left_out: list[Sample] = field(default_factory=list)
-    """of `Lsp.fold`"""
 
 
 def load_people(data: Data) -> People:
@@ -67,30 +64,15 @@ def _lsp(data: Lsp) -> People:
     people = lsp.load(data.folder, "train", crop="image")
     if not 0 < data.holdout < len(people):
         raise PoseError(f"--holdout must lie between 1 and {len(people) - 1}. Received: {data.holdout}")
-    if (data.corrections or data.fold) and not data.extra:
-        raise PoseError("--corrections and --fold are about the images of --extra, which is not given.")
     if data.limit is not None and (data.limit < 1 or not data.extra):
         raise PoseError(f"--limit must be positive and goes with --extra. Received: {data.limit}")
     extended = lsp.load_extended(data.extra)[: data.limit] if data.extra else []
-    left_out: list[Sample] = []
-    if data.corrections:
-        extended = corrections.without(extended, data.corrections)
-    if data.fold:
-        left_out, extended = shard(extended, data.fold, option="--fold")
-        if not extended:
-            raise PoseError(f"--fold must leave something to train on, such as 1/3. Received: {data.fold}")
     training = people[: -data.holdout] + extended
     if data.soft_labels:
         pictures = [sample.image for sample in training]
         training += soft_labels.read(data.soft_labels, pictures, skeleton=PA16J, weight=data.soft_weight)
-    return People(
-        training,
-        people[-data.holdout :],
-        benchmarks.LSP.score,
-        benchmarks.LSP.total,
-        benchmarks.LSP.metric,
-        left_out=left_out,
-    )
+    rules = benchmarks.LSP
+    return People(training, people[-data.holdout :], rules.score, rules.total, rules.metric)
 
 
 def _coco(data: Coco) -> People:

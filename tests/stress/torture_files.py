@@ -41,7 +41,7 @@ from PIL import Image
 from scipy.io import loadmat, savemat
 
 from experiments.command import run
-from pose_regression.data import coco, corrections, lsp, mpii, synthetic
+from pose_regression.data import coco, lsp, mpii, synthetic
 from pose_regression.data.augment import PAPER, plan_epoch
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import find_broken
@@ -546,23 +546,6 @@ def coco_detections(folder: Path) -> Subject:
     return Subject([(path, content) for content in contents], _by(check))
 
 
-def corrections_csv(folder: Path) -> Subject:
-    """Of all kinds."""
-    path = folder / "corrections.csv"
-    lines = [
-        corrections.Correction("im0001.jpg", "left_knee", "swap", 0.75, "right_knee"),
-        corrections.Correction("im0002.jpg", "head", "misplaced", 1.5, "20.5 31.25"),
-        corrections.Correction("im0003.jpg", "right_wrist", "misplaced", 2.25, ""),
-    ]
-    corrections.write(path, lines)
-
-    def check(path: Path) -> str:
-        right = all(line.joint in PA16J.names and line.kind in corrections.KINDS for line in corrections.read(path))
-        return READ if right else "a correction of no joint or kind"
-
-    return Subject([(path, path.read_bytes())], _by(check))
-
-
 def _pictures(folder: Path) -> list[tuple[Path, bytes]]:
     """JPEG and PNG of several pixel formats, in turn."""
     image = Image.fromarray(synthetic.render(5, size=(96, 80))[0])
@@ -644,7 +627,6 @@ WRITTEN: dict[str, Make] = {
 TEXTS: dict[str, Make] = {
     "COCO annotations": coco_annotations,
     "COCO detections": coco_detections,
-    "corrections `.csv`": corrections_csv,
 }
 BINARIES: dict[str, Make] = {
     "LSP `joints.mat`": lsp_joints,
