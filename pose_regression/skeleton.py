@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +30,18 @@ class Skeleton:
                 self.index(name)
         for name in self.learned or ():
             self.index(name)
+
+    def to_config(self) -> dict[str, Any]:
+        """Names, limbs and learned joints as JSON holds them."""
+        learned = None if self.learned is None else list(self.learned)
+        return {"names": list(self.names), "limbs": [list(limb) for limb in self.limbs], "learned": learned}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> "Skeleton":
+        """What `to_config` describes; KeyError, TypeError or ValueError where it describes none."""
+        learned = config.get("learned")
+        limbs = tuple((a, b) for a, b in config["limbs"])
+        return cls(tuple(config["names"]), limbs, None if learned is None else tuple(learned))
 
     def __len__(self) -> int:
         return len(self.names)

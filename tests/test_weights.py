@@ -12,6 +12,7 @@ import pytest
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model import weights
 from pose_regression.model.authors_weights import _frozen_soft_argmax, authors_order, load_authors_weights
 from pose_regression.model.load import load_model
@@ -139,6 +140,20 @@ def test_a_weight_file_alone_builds_the_network(source, tmp_path):
     low, _ = load_model(tmp_path / "a.weights.h5", dtype="mixed_bfloat16")
     assert low.get_layer("stem").get_layer("conv_1").compute_dtype == "bfloat16"
     assert_equal(values(low), values(source))
+
+
+def test_a_keras_file_keeps_the_joints_and_which_were_learned(tmp_path):
+    skeleton = Skeleton(SKELETON.names, SKELETON.limbs, learned=("head", "neck", "left_hand"))
+    model = PoseRegressor(**NARROW, skeleton=skeleton)
+    model.save(tmp_path / "a.keras")
+    again, found = load_model(tmp_path / "a.keras")
+    assert (found, found.learned, again.skeleton.learned) == (skeleton, skeleton.learned, skeleton.learned)
+    assert PosePredictor(tmp_path / "a.keras").skeleton.learned == skeleton.learned
+    assert PosePredictor(keras.saving.load_model(tmp_path / "a.keras")).skeleton.learned == skeleton.learned
+    save_weights(again, tmp_path / "a.weights.h5")
+    assert PoseRegressor(weights=tmp_path / "a.weights.h5").skeleton.learned == skeleton.learned
+    with pytest.raises(PoseError, match="The model has 4 joints; the skeleton has 16"):
+        PoseRegressor(**NARROW, skeleton=PA16J)
 
 
 def test_half_precision_file_is_smaller_and_within_rounding(tmp_path):

@@ -42,7 +42,7 @@ class PosePredictor:
             against the network, within 0.01 pixels of the crop, and keep it in `hub.cache_folder()`. The attribute
             `runtime` says which one "auto" took. `inspect` is always Keras'.
         batch_size: crops that go through the network at a time. On a CPU more than a few gain nothing.
-        skeleton: the joints of a model given as such; a weight file names its own. Default: the 16 of MPII.
+        skeleton: the joints of a model given as such; default: the model's own. A file names its own.
 
     Raises:
         PoseError: no such weights, or a damaged file; a model whose input isn't square or has other joints; no such
@@ -62,7 +62,7 @@ class PosePredictor:
         skeleton: Skeleton | None = None,
     ):
         if isinstance(model_or_weights, PoseRegressor):
-            self.model, self.skeleton = model_or_weights, skeleton or PA16J
+            self.model, self.skeleton = model_or_weights, skeleton or model_or_weights.skeleton or PA16J
         elif isinstance(model_or_weights, (str, os.PathLike)):
             self.model, self.skeleton = load_model(Path(model_or_weights))
         else:

@@ -203,7 +203,11 @@ def probe_crops(count: int, size: int) -> np.ndarray:
 
 def _folder(model: PoseRegressor, skeleton: Skeleton) -> Path:
     """The cache of these weights in this network."""
-    arguments = {name: value for name, value in model.get_config().items() if name not in ("name", "outputs", "dtype")}
+    arguments = {
+        name: value
+        for name, value in model.get_config().items()
+        if name not in ("name", "outputs", "dtype", "skeleton")
+    }
     key = [CACHE_LAYOUT, arguments, skeleton.names, skeleton.limbs]
     digest = hashlib.sha256(json.dumps(key, sort_keys=True).encode())
     for name, variable in sorted(named_weights(model).items()):

@@ -9,7 +9,7 @@ from pose_regression.errors import PoseError
 from pose_regression.model import hourglass  # noqa: F401  a file may name its backbone, which registers on import
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import described_network, described_skeleton, fetch_weights, load_weights
-from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.skeleton import Skeleton
 
 
 def load_model(
@@ -19,7 +19,7 @@ def load_model(
 
     Args:
         path: a weight file or a name, as for `weights.load_weights`; of the authors' file, K and N_c are read from its
-            layers. Or a `.keras` file of a `PoseRegressor` with 16 joints, taken to be those of MPII.
+            layers. Or a `.keras` file of a `PoseRegressor` that says what its joints are, or has 16, those of MPII.
         outputs, dtype: of `PoseRegressor`.
 
     Raises:
@@ -27,26 +27,26 @@ def load_model(
     """
     path = fetch_weights(path)
     if zipfile.is_zipfile(path):
-        return _load_keras_file(path, outputs, dtype), PA16J
+        return _load_keras_file(path, outputs, dtype)
     network, skeleton = described_network(path), described_skeleton(path)
     try:
-        model = PoseRegressor(**network, outputs=outputs, dtype=dtype)
+        model = PoseRegressor(**network, skeleton=skeleton, outputs=outputs, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise PoseError(f"{path} describes no network this version can build: {error}") from error
     load_weights(model, path)
     return model, skeleton
 
 
-def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | None) -> PoseRegressor:
+def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | None) -> tuple[PoseRegressor, Skeleton]:
     try:
         model = keras.saving.load_model(path, compile=False)
     except Exception as error:  # Keras raises ValueError, TypeError, KeyError, OSError, ... as the file falls
         raise PoseError(f"{path} is no .keras file that can be read: {' '.join(str(error).split())[:200]}") from error
-    if not isinstance(model, PoseRegressor) or model.get_config()["num_joints"] != len(PA16J):
+    if not isinstance(model, PoseRegressor) or model.skeleton is None:
         raise PoseError(
-            f"{path} holds no PoseRegressor of 16 joints. A network of other joints goes to "
+            f"{path} holds no PoseRegressor that says what its joints are. One of old goes to "
             "PosePredictor(keras.saving.load_model(path), skeleton=Skeleton(names))."
         )
     network = PoseRegressor.from_config(model.get_config() | {"outputs": outputs} | ({"dtype": dtype} if dtype else {}))
     network.set_weights(model.get_weights())
-    return network
+    return network, model.skeleton

@@ -19,7 +19,8 @@ from pose_regression.model.backbone import PredictionBlocks
 from pose_regression.model.confidence import UNCALIBRATED, JointConfidence
 from pose_regression.model.named_weights import check_names
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, register
-from pose_regression.model.weights import described_network, load_weights, ours
+from pose_regression.model.weights import described_network, described_skeleton, load_weights, ours
+from pose_regression.skeleton import PA16J, Skeleton
 
 OUTPUTS = ("last", "all", "maps", "every_map")
 
@@ -61,6 +62,7 @@ class PoseRegressor(keras.Model):
         backbone: another way from the image to heat maps than the paper's blocks, such as `hourglass.Stacks`; it
             takes the place of `num_blocks`, `kernel_size` and `width`. Its layers with weights have names of their own.
         calibration: slope and offset of the confidence, see `confidence.JointConfidence` (1, 3).
+        skeleton: the joints, and which were learned; None is that of the weights, else MPII's where there are 16.
         dtype: policy of the convolutions (`"mixed_bfloat16"`); None takes Keras' global one. The regression stage
             is float32 under any policy.
 
@@ -91,6 +93,7 @@ class PoseRegressor(keras.Model):
         weights: str | Path | None = None,
         backbone: Backbone | dict | None = None,
         calibration: tuple[float, float] | None = None,
+        skeleton: Skeleton | dict | None = None,
         name: str = "pose_regressor",
         dtype: str | keras.DTypePolicy | None = None,
         trainable: bool = True,
@@ -107,6 +110,7 @@ class PoseRegressor(keras.Model):
             config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
         config |= {name: tuple(config[name]) for name in ("input_shape", "calibration")}
         config["alpha"] = float(config["alpha"])
+        config["skeleton"] = _skeleton(skeleton, config["num_joints"])
         policy = _policy(dtype)
         image = keras.Input(config["input_shape"], name="image", dtype="float32")
         build = config["backbone"] or PredictionBlocks(config["num_blocks"], config["kernel_size"], config["width"])
@@ -121,6 +125,13 @@ class PoseRegressor(keras.Model):
             check_names(self)
         if weights is not None:
             load_weights(self, weights)
+            if skeleton is None:
+                self._config["skeleton"] = described_skeleton(weights)
+
+    @property
+    def skeleton(self) -> Skeleton | None:
+        """The joints, in the order of the output; None where nobody has said."""
+        return self._config["skeleton"]
 
     def get_config(self) -> dict:
         """The arguments that build this model again, `weights` apart."""
@@ -128,6 +139,7 @@ class PoseRegressor(keras.Model):
         unused = () if backbone is None else ("kernel_size", "width")
         return {name: value for name, value in self._config.items() if name not in unused} | {
             "backbone": None if backbone is None else keras.saving.serialize_keras_object(backbone),
+            "skeleton": self.skeleton and self.skeleton.to_config(),
             "dtype": keras.dtype_policies.serialize(self._config["dtype"]),
             "trainable": self.trainable,
         }
@@ -200,6 +212,17 @@ def answers(
 def preprocess_input(images: Any) -> Any:
     """Pixels in [0, 255], RGB, of any shape and type -> what `PoseRegressor` takes, float32 in [-1, 1]."""
     return ops.cast(images, "float32") * (2 / 255) - 1
+
+
+def _skeleton(given: Skeleton | dict | None, joints: int) -> Skeleton | None:
+    """The skeleton in the argument of that name, or MPII's where that fits."""
+    try:
+        skeleton = Skeleton.from_config(given) if isinstance(given, dict) else given
+    except (KeyError, TypeError, ValueError) as error:
+        raise PoseError(f"skeleton must describe joints. Received: skeleton={given!r}") from error
+    if skeleton is not None and len(skeleton) != joints:
+        raise PoseError(f"The model has {joints} joints; the skeleton has {len(skeleton)}.")
+    return PA16J if skeleton is None and joints == len(PA16J) else skeleton
 
 
 def _policy(dtype) -> keras.DTypePolicy:

@@ -24,7 +24,7 @@ def save_weights(
     model: keras.Model,
     path: str | Path,
     *,
-    skeleton: Skeleton = PA16J,
+    skeleton: Skeleton | None = None,
     half: bool = False,
     notes: dict[str, Any] | None = None,
 ) -> None:
@@ -37,7 +37,8 @@ def save_weights(
     Args:
         model: a `PoseRegressor`.
         path: the file, customarily `NAME.weights.h5`.
-        skeleton: its joints, in the order of its output, and which of them it has learned.
+        skeleton: its joints, in the order of its output, and which of them it has learned; None is the
+            model's own.
         half: store convolution kernels as float16, half the size; batch-norm variables stay float32.
         notes: anything JSON holds about how the weights came to be; shown by no code, kept for people.
 
@@ -45,19 +46,23 @@ def save_weights(
         PoseError: the skeleton has another number of joints, or the file cannot be written.
     """
     num_joints = model.get_config()["num_joints"]
+    skeleton = skeleton or model.skeleton or PA16J
     if len(skeleton) != num_joints:
         raise PoseError(f"Expected a skeleton of the model's {num_joints} joints. Received: {len(skeleton)} joints.")
     arrays = {}
     for name, variable in named_weights(model).items():
         array = keras.ops.convert_to_numpy(variable.value)
         arrays[name] = array.astype(np.float16) if half and array.ndim > 1 else array
-    config = {k: v for k, v in model.get_config().items() if k not in ("dtype", "trainable", "outputs", "name")}
+    config = {
+        k: v for k, v in model.get_config().items() if k not in ("dtype", "trainable", "outputs", "name", "skeleton")
+    }
     _write(path, arrays, config, skeleton, notes or {})
 
 
 def _write(path, arrays: dict[str, np.ndarray], network: dict, skeleton: Skeleton, notes: dict[str, Any]) -> None:
-    joints = {"names": skeleton.names, "limbs": skeleton.limbs, "learned": skeleton.learned}
-    write_container(path, arrays, {"kind": "weights", "network": network, "skeleton": joints, "notes": notes})
+    write_container(
+        path, arrays, {"kind": "weights", "network": network, "skeleton": skeleton.to_config(), "notes": notes}
+    )
 
 
 def load_weights(model: keras.Model, path: str | Path) -> None:
@@ -131,10 +136,7 @@ def described_skeleton(path: str | Path) -> Skeleton:
     if _kind(path) != "ours":
         return PA16J
     try:
-        joints = _read(path)[1]["skeleton"]
-        limbs = tuple((a, b) for a, b in joints["limbs"])
-        learned = joints.get("learned")
-        return Skeleton(tuple(joints["names"]), limbs, None if learned is None else tuple(learned))
+        return Skeleton.from_config(_read(path)[1]["skeleton"])
     except (KeyError, TypeError, ValueError) as error:
         raise PoseError(f"{path} describes no network this version can build: {error}.") from error
 
