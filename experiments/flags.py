@@ -89,6 +89,9 @@ def add_fields(parser: argparse.ArgumentParser, kind: type) -> None:
             text = (texts[entry.name] + default).replace("%", "%%")
             dest = f"{kind.__name__}.{entry.name}"
             group.add_argument(flag(entry.name), dest=dest, default=argparse.SUPPRESS, help=text, **_form(hint))
+            if entry.name == "flip":
+                none = {"dest": dest, "default": argparse.SUPPRESS, "action": "store_const", "const": 0.0}
+                group.add_argument("--no-flip", help="mirror nothing: --flip 0", **none)
 
 
 def flag(name: str) -> str:

@@ -1,5 +1,6 @@
 """Joint names, orders, flip pairs and limbs: the only place that knows which index is which joint."""
 
+import re
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -8,13 +9,15 @@ import numpy as np
 
 from pose_regression.errors import PoseError
 
+_SIDE = re.compile(r"(?:^|(?<=_))(?:left|right)(?=_)|^(?:left|right)$")
+
 
 @dataclass(frozen=True)
 class Skeleton:
     """An ordered set of named joints and the limbs that connect them.
 
-    A joint whose name begins with `left_` is mirrored by the one that begins with `right_`, and the other way
-    round; every other joint is its own mirror image.
+    A joint with the word `left` before another (`left_knee`, `front_left_paw`) is mirrored by the one with `right`
+    there, and the other way round; every other joint is its own mirror image.
     """
 
     names: tuple[str, ...]
@@ -117,10 +120,8 @@ def complete(values: np.ndarray, skeleton: Skeleton) -> np.ndarray:
 
 def mirrored(name: str) -> str:
     """`left_knee` for `right_knee` and the reverse; a joint without a side is its own mirror image."""
-    if name.startswith("right_"):
-        return "left_" + name.removeprefix("right_")
-    if name.startswith("left_"):
-        return "right_" + name.removeprefix("left_")
+    if side := _SIDE.search(name):
+        return name[: side.start()] + ("right" if side[0] == "left" else "left") + name[side.end() :]
     return name
 
 

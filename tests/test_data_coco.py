@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pose_regression.data import coco
+from pose_regression.data import coco, sides
 from pose_regression.errors import PoseError
 
 NAMES = ["nose", "l_hand", "r_hand", "l_foot", "r_foot"]
@@ -113,11 +113,51 @@ def test_sides_are_told_from_the_names(written, called):
     assert names_and_pairs(["x", right, left]) == (["x", f"right_{called}", f"left_{called}"], [(1, 2)])
 
 
-@pytest.mark.parametrize(
-    "names", [["Lip", "Rip"], ["lknee", "rknee"], ["l_knee", "r_foot"], ["left_eye"], ["l_eye", "reye"], ["L", "R"]]
-)
+@pytest.mark.parametrize("names", [["Lip", "chin"], ["l_knee", "r_foot"], ["left_eye"], ["upright", "leg"]])
 def test_names_without_a_counterpart_stay_as_they_are(names):
     assert names_and_pairs(names) == (names, [])
+
+
+@pytest.mark.parametrize(
+    "written, called",
+    [
+        (["front_left_paw", "front_right_paw"], ["front_left_paw", "front_right_paw"]),
+        (["Front Left Paw", "Front Right Paw"], ["left_Front Paw", "right_Front Paw"]),
+        (["frontLeftPaw", "frontRightPaw"], ["left_frontPaw", "right_frontPaw"]),
+        (["leftknee", "rightknee"], ["left_knee", "right_knee"]),
+        (["LEFTKNEE", "rightknee"], ["left_KNEE", "right_KNEE"]),
+        (["Lknee", "Rknee"], ["left_knee", "right_knee"]),
+        (["Lknee", "right_knee"], ["left_knee", "right_knee"]),
+        (["Left_Knee", "right_knee"], ["left_Knee", "right_Knee"]),
+        (["left_knee ", " right_knee"], ["left_knee", "right_knee"]),
+        (["paw_l_1", "paw_r_1"], ["left_paw_1", "right_paw_1"]),
+        (["FL_paw", "FR_paw"], ["left_F_paw", "right_F_paw"]),
+        (["left", "right"], ["left", "right"]),
+        (["L", "R"], ["left", "right"]),
+        (["rear_left_hip", "rear_right_hip"], ["rear_left_hip", "rear_right_hip"]),
+    ],
+)
+def test_a_side_is_told_anywhere_in_the_name(written, called):
+    assert names_and_pairs(["nose", *written]) == (["nose", *called], [(1, 2)])
+
+
+def test_rear_and_front_left_and_right_are_four_joints():
+    names = ["FL_paw", "FR_paw", "RL_paw", "RR_paw"]
+    assert names_and_pairs(names)[1] == [(0, 1), (2, 3)]
+
+
+def test_a_side_without_a_partner_is_told_unless_the_file_says_who_trades_places():
+    assert sides.lonely(["left_ear", "right_ear", "front_left_paw", "nose", "bright", "Leg"]) == ("front_left_paw",)
+    assert sides.lonely(["left_knee", "Left Knee", "right_knee"]) == ("left_knee", "Left Knee", "right_knee")
+
+
+def test_lonely_joints_come_with_the_people_unless_flip_pairs_are_given(load):
+    content = valid()
+    names = content["categories"][0]["keypoints"] = ["nose", "left_hand", "right_hand", "left_foot", "toe"]
+    annotated = load(content)
+    assert annotated.lonely == ("left_foot",) and annotated.written == tuple(names)
+    content["categories"][0]["flip_pairs"] = [["left_hand", "right_hand"]]
+    assert load(content).lonely == ()
 
 
 def test_the_seventeen_joints_of_coco_keep_their_names():
@@ -185,7 +225,7 @@ FAULTS = [
     (_set(*CATEGORY, "keypoints", ["a", 2]), "categories[0]: 'keypoints' must be a list of names"),
     (_set(*CATEGORY, "keypoints", ["a", "a\n"]), "categories[0]: 'keypoints' must be a list of names"),
     (_set(*CATEGORY, "keypoints", ["a", "a"]), "categories[0]: 'keypoints' must be different names"),
-    (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "left_a", "b", "c"]), "'left_a' and 'r_a' can't be mirrored joints"),
+    (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "left_a", "b", "c"]), "two joints would be called 'left_a'; rename one of them"),
     (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "b", "a_l", "a_r"]), "would be called 'left_a'"),
     (_set(*CATEGORY, "skeleton", 3), "categories[0]: 'skeleton' must be a list of pairs"),
     (_set(*CATEGORY, "skeleton", [[0, 1]]), "by name or by number from 1 to 5. Received: [0, 1]"),

@@ -2,12 +2,13 @@
 
 Joints and limbs are those of `categories[].keypoints` and `categories[].skeleton` (pairs counted from 1), in that
 order, and sides are the person's own. Two joints trade places in a mirrored picture if their names differ in their
-side alone. A side is written before or after the rest: `left_knee`, `Left Knee`, `l.knee`, `LeftKnee`, `LKnee`,
-`knee_left`, `Knee-L`, `kneeLeft`. In the skeleton, and so in weight files, such a pair is called `left_` and `right_`
-with the rest as it was written (`left_knee`, `left_Knee`); every other joint keeps its name.
+side alone; `sides` says how that is told. In the skeleton, and so in weight files, such a pair is called `left_` and
+`right_` with the rest as the left one writes it (`left_knee`, `left_Knee`); every other joint keeps its name, and so
+does a pair like `front_left_paw` and `front_right_paw`.
 
 Where names don't tell, `flip_pairs` in the category does, and nothing else counts then: [[left, right], ...] by name or
-by number from 1; a pair whose names don't show a side is called after its left joint.
+by number from 1; a pair whose names don't show a side is called after its left joint. Where a name shows a side and
+has no partner, and there are no `flip_pairs`, pictures cannot be mirrored (`Annotated.lonely`).
 
 `keypoints` are x, y, v with v 0 for not labelled, 1 for labelled but hidden and 2 for visible; both of the latter are
 trained and scored. The crop is the square about the centre of `bbox`, `BOX_MARGIN` times its longer side wide, exactly
@@ -17,7 +18,6 @@ are. Pictures that EXIF turns are left out: which way up their annotation is can
 Source of the format: cocodataset.org, "Data format".
 """
 
-import re
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -28,11 +28,12 @@ from typing import Any, TypeGuard
 import numpy as np
 from PIL import Image
 
+from pose_regression.data import sides
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 from pose_regression.geometry import window_of_box
-from pose_regression.skeleton import Skeleton
+from pose_regression.skeleton import Skeleton, mirrored
 
 __all__ = ["Annotated", "load", "skeleton_of"]
 
@@ -42,13 +43,6 @@ OTHER, UNUSABLE = "of other categories", "entries that cannot be used"
 
 _FARTHEST = 1e6
 _EXIF_ORIENTATION = 0x0112
-
-_SIDED = (
-    re.compile(r"(?P<side>left|right|l|r)[ _.-]+(?P<rest>.+)", re.IGNORECASE),
-    re.compile(r"(?P<rest>.+?)[ _.-]+(?P<side>left|right|l|r)", re.IGNORECASE),
-    re.compile(r"(?P<side>[Ll]eft|[Rr]ight|[LlRr])(?P<rest>[A-Z].*)"),
-    re.compile(r"(?P<rest>.*[a-z0-9])(?P<side>Left|Right|L|R)"),
-)
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -64,6 +58,10 @@ class Annotated:
     """The file's joints under the names that the module's docstring describes."""
     skipped: dict[str, int]
     """Number of annotations left out, by reason."""
+    written: tuple[str, ...] = ()
+    """The joints' names as the file has them."""
+    lonely: tuple[str, ...] = ()
+    """Joints whose names show a side, without a partner: no picture can be mirrored."""
 
 
 def load(annotations: str | Path, images: str | Path, *, category: str | None = None) -> Annotated:
@@ -134,7 +132,10 @@ def load(annotations: str | Path, images: str | Path, *, category: str | None = 
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise PoseError(f"{path} has nobody to train on. Received: {reasons}{first_wrong and f'; {first_wrong}'}")
-    return Annotated(samples, skeleton, dict(skipped))
+    kind = next(entry for _, entry in wanted.values())
+    names = tuple(kind["keypoints"])
+    alone = sides.lonely(names) if kind.get("flip_pairs") is None else ()
+    return Annotated(samples, skeleton, dict(skipped), names, alone)
 
 
 def _wanted(
@@ -167,7 +168,7 @@ def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
         raise PoseError(f"{where}: 'keypoints' must be different names. Received: {_SHORT.repr(names)}")
     limbs = _pairs(category, "skeleton", names, where) or []
     given = _pairs(category, "flip_pairs", names, where)
-    pairs = _deduced(names) if given is None else [_left_first(pair, names) for pair in given]
+    pairs = sides.pairs(names) if given is None else [_left_first(pair, names) for pair in given]
     flip = list(range(len(names)))
     renamed = list(names)
     for left, right in pairs:
@@ -177,9 +178,7 @@ def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
                 "a joint is in one pair at most."
             )
         flip[left], flip[right] = right, left
-        side = _side(names[left])
-        rest = side[2] if side and side[0] == "l" and _opposite(side) == _side(names[right]) else names[left]
-        renamed[left], renamed[right] = f"left_{rest}", f"right_{rest}"
+        renamed[left], renamed[right] = _called(names[left], names[right])
     if len(set(renamed)) != len(renamed):
         twice = next(name for name, count in Counter(renamed).items() if count > 1)
         raise PoseError(f"{where}: two joints would be called {twice!r}; rename one of them in 'keypoints'.")
@@ -190,32 +189,19 @@ def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
     return skeleton
 
 
-def _side(name: str) -> tuple[str, int, str] | None:
-    """Side "l" or "r", way of writing it, and rest of a joint's name; None if it shows no side."""
-    for style, pattern in enumerate(_SIDED):
-        if match := pattern.fullmatch(name):
-            return match["side"][0].lower(), style, match["rest"]
-    return None
-
-
-def _opposite(side: tuple[str, int, str]) -> tuple[str, int, str]:
-    return ("r" if side[0] == "l" else "l", *side[1:])
-
-
-def _deduced(names: list[str]) -> list[tuple[int, int]]:
-    """Left and right of the joints whose names differ in their side alone."""
-    sides = {_side(name): i for i, name in enumerate(names)}
-    return [
-        (i, sides[_opposite(side)])
-        for i, side in enumerate(map(_side, names))
-        if side and side[0] == "l" and _opposite(side) in sides
-    ]
+def _called(left: str, right: str) -> tuple[str, str]:
+    """What the two joints of a pair are called."""
+    if mirrored(left) == right:
+        return left, right
+    rest = sides.rest_of_pair(left, right)
+    rest = left if rest is None else rest
+    return (f"left_{rest}", f"right_{rest}") if rest else ("left", "right")
 
 
 def _left_first(pair: tuple[int, int], names: list[str]) -> tuple[int, int]:
     """A given pair in the order that its names show, if they do."""
-    first, second = (_side(names[i]) for i in pair)
-    swapped = first is not None and first[0] == "r" and _opposite(first) == second
+    first, second = (names[i] for i in pair)
+    swapped = sides.rest_of_pair(first, second) is None and sides.rest_of_pair(second, first) is not None
     return (pair[1], pair[0]) if swapped else pair
 
 

@@ -145,6 +145,8 @@ class Coco:
     """of validation, if not those of images"""
     holdout: float = 0.1
     """of the pictures, the last, kept for validation where there is no other file"""
+    category: str | None = None
+    """name of the only category to take, where several have joints"""
 
 
 Data = Mpii | Lsp | Coco

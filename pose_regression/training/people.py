@@ -35,6 +35,8 @@ class People:
     title: str
     """of the metric"""
     skeleton: Skeleton = PA16J
+    lonely: tuple[str, ...] = ()
+    """joints whose names show a side and have no partner: no picture is mirrored"""
 
 
 def load_people(data: Data) -> People:
@@ -76,12 +78,12 @@ def _lsp(data: Lsp) -> People:
 
 
 def _coco(data: Coco) -> People:
-    annotated = coco.load(data.annotations, data.images)
+    annotated = coco.load(data.annotations, data.images, category=data.category)
     skeleton = annotated.skeleton
-    print(f"{len(skeleton)} joints: {_described(skeleton)}", flush=True)
+    print(f"{len(skeleton)} joints: {_described(skeleton, annotated.written)}", flush=True)
     _print_skipped(data.annotations, annotated.skipped)
     if data.validation:
-        other = coco.load(data.validation, data.validation_images or data.images)
+        other = coco.load(data.validation, data.validation_images or data.images, category=data.category)
         _print_skipped(data.validation, other.skipped)
         if other.skeleton.names != skeleton.names:
             raise PoseError(
@@ -95,7 +97,7 @@ def _coco(data: Coco) -> People:
     def score(samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, float]:
         return score_pck(samples, pixels, skeleton)
 
-    return People(training, validation, score, "PCK", f"PCK@{THRESHOLD} of the box", skeleton)
+    return People(training, validation, score, "PCK", f"PCK@{THRESHOLD} of the box", skeleton, lonely=annotated.lonely)
 
 
 def hold_out(samples: Sequence[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
@@ -132,10 +134,15 @@ def score_pck(samples: Sequence[Sample], pixels: np.ndarray, skeleton: Skeleton)
     return rates | {"PCK": float(pck_curve(distances, np.array([THRESHOLD]))[0])}
 
 
-def _described(skeleton: Skeleton) -> str:
-    pairs = [f"{skeleton.names[i]} <-> {skeleton.names[j]}" for i, j in enumerate(skeleton.flip) if i < j]
-    others = [name for i, name in enumerate(skeleton.names) if skeleton.flip[i] == i]
-    return ", ".join(pairs + others)
+def _described(skeleton: Skeleton, written: Sequence[str]) -> str:
+    """Pairs and other joints, as the file writes them, and what they are called here where that is another name."""
+    pairs = [f"{written[i]} <-> {written[j]}" + _renamed(skeleton.names[i], skeleton.names[j], written[i], written[j])
+             for i, j in enumerate(skeleton.flip) if i < j]  # fmt: skip
+    return ", ".join(pairs + [written[i] for i, j in enumerate(skeleton.flip) if i == j])
+
+
+def _renamed(a: str, b: str, first: str, second: str) -> str:
+    return "" if (a, b) == (first, second) else f" (called {a}, {b})"
 
 
 def _print_skipped(path: Path, skipped: dict[str, int]) -> None:

@@ -83,6 +83,10 @@ def _train(experiment: Experiment, people: People, directory: Path, scope: Scope
     if batch != recipe.batch_size:
         print(f"{len(training)} people do not fill a batch of {recipe.batch_size}: it has {batch}.", flush=True)
         recipe = replace(recipe, batch_size=batch)
+    if people.lonely and recipe.augmentation.flip:
+        print(f"No picture is mirrored, as {', '.join(people.lonely)} show a side and have no partner: say with "
+              "flip_pairs in the category which joints trade places, or --no-flip.", flush=True)  # fmt: skip
+        recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
     steps = steps_of(len(training), batch)
     if len(validation) < hosts.count():
         raise PoseError(f"{len(validation)} people to validate on are too few for {hosts.count()} hosts.")
