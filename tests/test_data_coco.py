@@ -225,7 +225,10 @@ FAULTS = [
     (_set(*CATEGORY, "keypoints", ["a", 2]), "categories[0]: 'keypoints' must be a list of names"),
     (_set(*CATEGORY, "keypoints", ["a", "a\n"]), "categories[0]: 'keypoints' must be a list of names"),
     (_set(*CATEGORY, "keypoints", ["a", "a"]), "categories[0]: 'keypoints' must be different names"),
-    (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "left_a", "b", "c"]), "two joints would be called 'left_a'; rename one of them"),
+    (
+        _set(*CATEGORY, "keypoints", ["l_a", "r_a", "left_a", "b", "c"]),
+        "two joints would be called 'left_a'",
+    ),
     (_set(*CATEGORY, "keypoints", ["l_a", "r_a", "b", "a_l", "a_r"]), "would be called 'left_a'"),
     (_set(*CATEGORY, "skeleton", 3), "categories[0]: 'skeleton' must be a list of pairs"),
     (_set(*CATEGORY, "skeleton", [[0, 1]]), "by name or by number from 1 to 5. Received: [0, 1]"),

@@ -58,6 +58,11 @@ def test_a_joint_without_partner_mirrors_to_itself():
     assert Skeleton(("left_ear", "nose")).flip == (0, 1)
 
 
+def test_the_side_is_a_word_before_another_anywhere_in_the_name():
+    names = ("front_left_paw", "front_right_paw", "left_ear", "right_ear", "left", "right", "knee_left", "knee_right")
+    assert Skeleton(names).flip == (1, 0, 3, 2, 5, 4, 6, 7)
+
+
 def test_mistakes_are_refused_in_one_sentence():
     with pytest.raises(PoseError, match=r"must be unique. Received: names=\('a', 'b', 'a'\)"):
         Skeleton(("a", "b", "a"))

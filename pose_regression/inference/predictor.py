@@ -17,6 +17,7 @@ from pose_regression.data.crop import to_uint8
 from pose_regression.data.windows import windows_of_boxes
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views
+from pose_regression.forks import check_process
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.people import MAX_PEOPLE, Detector, Find, find_detector, look_for, once
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
@@ -35,8 +36,8 @@ class PosePredictor:
     """Finds the joints of people in photographs.
 
     Args:
-        model_or_weights: a `PoseRegressor`, a weight file, or weights by name: "small", "full", "mpii"
-            (`weights.load_model`).
+        model_or_weights: a `PoseRegressor`, a weight file, or "small", the weights that come with the project
+            (`load_model`).
         runtime: what computes: "keras", "savedmodel", "onnxruntime", "openvino" or "litert", all in float32, or "auto",
             the fastest of them on this machine. All but "keras" export the weights the first time, check the export
             against the network, within 0.01 pixels of the crop, and keep it in `hub.cache_folder()`. The attribute
@@ -46,7 +47,8 @@ class PosePredictor:
 
     Raises:
         PoseError: no such weights, or a damaged file; a model whose input isn't square or has other joints; no such
-            runtime, its package is missing, or its answer is not the network's.
+            runtime, its package is missing, or its answer is not the network's; a process that was forked from
+            one with a predictor, here and in every method.
 
     Example:
         pose, = PosePredictor("small").predict("photo.jpg")
@@ -61,6 +63,7 @@ class PosePredictor:
         batch_size: int = 8,
         skeleton: Skeleton | None = None,
     ):
+        check_process()
         if isinstance(model_or_weights, PoseRegressor):
             self.model, self.skeleton = model_or_weights, skeleton or model_or_weights.skeleton or PA16J
         elif isinstance(model_or_weights, (str, os.PathLike)):
@@ -159,6 +162,7 @@ class PosePredictor:
         Yields:
             A list for each image, in order.
         """
+        check_process()
         if crops < 1:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
         if max_people < 1:
@@ -194,6 +198,7 @@ class PosePredictor:
         Raises:
             PoseError: as `predict`, and if there isn't exactly one box.
         """
+        check_process()
         seen = list(_views([image], [box], _Looker("whole"), crops=1, flip=False, size=self.size))
         if seen[-1].error is not None:
             raise seen[-1].error

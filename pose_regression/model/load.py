@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 
 from pose_regression.errors import PoseError
+from pose_regression.forks import check_process
 from pose_regression.model import hourglass  # noqa: F401  a file may name its backbone, which registers on import
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import described_network, described_skeleton, fetch_weights, load_weights
@@ -25,6 +26,7 @@ def load_model(
     Raises:
         PoseError: damaged file, or one that describes no network.
     """
+    check_process()
     path = fetch_weights(path)
     if zipfile.is_zipfile(path):
         return _load_keras_file(path, outputs, dtype)
