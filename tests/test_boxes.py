@@ -53,7 +53,7 @@ def test_a_file_of_something_else_is_one_sentence(tmp_path, content, message):
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3]}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, NaN]}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 1' + "0" * 400 + "]}", "without a usable bbox"),
-        ('{"file_name": "a.jpg", "bbox": [1, 2, 3, "4"]}', "without a usable bbox"),
+        ('{"file_name": "a.jpg", "bbox": [1, 2, 3, "wide"]}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 0]}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": null}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": 0.49}', "below the score"),
@@ -109,3 +109,23 @@ def test_frames_of_videos_by_number_and_ids_of_pictures(tmp_path):
     (found, other) = boxes.of_pictures([Path("000000000139.jpg"), Path("b.jpg")])
     assert found is not None and (found.id, found.boxes) == (139, [CORNERS]) and other is None
     assert boxes.unnamed == 1
+
+
+@pytest.mark.parametrize(
+    "entry, kept",
+    [
+        ({"image_id": 1.0, "category_id": 1.0, "bbox": BOX}, True),
+        ({"image_id": "1", "category_id": "1", "bbox": BOX}, True),
+        ({"image_id": 1, "category_id": 1, "bbox": [*map(str, BOX)], "score": "0.9"}, True),
+        ({"image_id": 1, "category_id": 1, "bbox": BOX, "score": "0.4"}, False),
+        ({"image_id": 1, "category_id": 1, "bbox": BOX, "iscrowd": "0"}, True),
+        ({"image_id": 1, "category_id": 1, "bbox": BOX, "iscrowd": None}, True),
+        ({"image_id": 1, "category_id": 1, "bbox": BOX, "iscrowd": "1"}, False),
+        ({"image_id": 1, "category_id": 1, "bbox": BOX, "iscrowd": True}, False),
+    ],
+)
+def test_numbers_may_have_gone_through_a_table_or_a_text(tmp_path, entry, kept):
+    categories = [{"id": 1, "name": " Person"}, {"id": 2, "name": "car"}]
+    content = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [entry], "categories": categories}
+    boxes = read_boxes(write(tmp_path, content))
+    assert boxes.people["a.jpg"].boxes == [CORNERS] * kept and boxes.people["a.jpg"].id == 1

@@ -239,7 +239,7 @@ FAULTS = [
     (_set(*CATEGORY, "flip_pairs", [[1, 2], [2, 3]]), "'l_hand' and 'r_hand' can't be mirrored joints"),
     (_set("categories", 1, "keypoints", ["beak"]), "categories[1]: its joints are others than those of"),
     (_set(*PERSON, "image_id", 8), "annotations[0]: 'image_id' must be the id of an entry of this file. Received: 8"),
-    (_set(*PERSON, "image_id", "7"), "annotations[0]: 'image_id' must be the id of an entry of this file"),
+    (_set(*PERSON, "image_id", "seven"), "annotations[0]: 'image_id' must be the id of an entry of this file"),
     (_set(*PERSON, "image_id", [7]), "annotations[0]: 'image_id' must be the id of an entry of this file"),
     (_set(*PERSON, "category_id", None), "annotations[0]: 'category_id' must be the id of an entry of this file"),
     (_set(*PERSON, "iscrowd", "no"), "annotations[0]: 'iscrowd' must be 0 or 1. Received: 'no'"),
@@ -384,3 +384,36 @@ def test_a_category_that_no_annotation_uses_does_not_count_and_one_can_be_chosen
     assert annotated.skipped[coco.OTHER] == 3
     with pytest.raises(PoseError, match="no category 'cat'; expected one of child, kite, dog"):
         coco.load(tmp_path / "coco.json", images, category="cat")
+
+
+@pytest.mark.parametrize("one", [7.0, "7"])
+def test_ids_may_have_gone_through_a_table_or_a_text(load, one):
+    content = valid()
+    content["annotations"][0] |= {"image_id": one, "category_id": str(content["categories"][0]["id"]), "iscrowd": None}
+    assert len(load(content).samples) == 1
+
+
+@pytest.mark.parametrize(
+    "name", ["sub\\b.png", "C:\\x\\sub\\b.png", "images/sub/b.png", "b.png", "sub/B.PNG", "sub/b.png "]
+)
+def test_a_picture_is_found_by_the_name_that_another_tool_gave_it(load, images, name):
+    content = valid()
+    content["images"][1]["file_name"] = name
+    content["annotations"][0]["image_id"] = 9
+    assert [sample.image for sample in load(content).samples] == [str(images / "sub" / "b.png")]
+
+
+@pytest.mark.parametrize("change", [{"file_name": "gone.png"}, {"width": 50, "height": 60}])
+def test_a_picture_that_is_missing_or_another_costs_its_own_people(load, change):
+    content = valid()
+    content["images"][1] |= change
+    content["annotations"].append(content["annotations"][0] | {"id": 9, "image_id": 9})
+    annotated = load(content)
+    assert len(annotated.samples) == 1 and annotated.skipped[coco.MISSING] == 1
+
+
+@pytest.mark.parametrize("size", [("100", "120"), (100.0, 120.0), (0, 0), (None, None)])
+def test_the_size_of_a_picture_may_be_text_or_unknown(load, size):
+    content = valid()
+    content["images"][0] |= {"width": size[0], "height": size[1]}
+    assert len(load(content).samples) == 1

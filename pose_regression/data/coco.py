@@ -22,6 +22,7 @@ import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
 
@@ -29,6 +30,7 @@ import numpy as np
 from PIL import Image
 
 from pose_regression.data import sides
+from pose_regression.data.identity import matched
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
@@ -39,7 +41,11 @@ __all__ = ["Annotated", "load", "skeleton_of"]
 
 CROWD, UNLABELLED, TURNED = "crowds", "people without keypoints", "people in pictures that EXIF turns"
 OTHER, UNUSABLE = "of other categories", "entries that cannot be used"
+MISSING = "people in pictures that are missing or of another size"
 """Why an annotation is skipped."""
+
+SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png")
+"""Of pictures that are looked for by another name than the file's."""
 
 _FARTHEST = 1e6
 _EXIF_ORIENTATION = 0x0112
@@ -116,7 +122,12 @@ def load(annotations: str | Path, images: str | Path, *, category: str | None = 
     for index, (key, people) in enumerate(of_picture.items()):
         if not people:
             continue
-        file, size, turned = _picture(*pictures[key], images)
+        try:
+            file, size, turned = _picture(*pictures[key], images)
+        except PoseError as error:
+            skipped[MISSING] += len(people)
+            first_wrong = first_wrong or str(error)
+            continue
         if turned:
             skipped[TURNED] += len(people)
             continue
@@ -142,13 +153,17 @@ def _wanted(
     categories: Mapping[int | str, tuple[str, dict]], entries: list[tuple[str, dict]], name: str | None, path: Path
 ) -> dict[int | str, tuple[str, dict]]:
     """The categories with keypoints that annotations use, or the one of that name."""
-    named = {key: found for key, found in categories.items() if name in (None, str(found[1].get("name")), str(key))}
+    named = {key: found for key, found in categories.items() if name is None or _same(name, found[1].get("name"), key)}
     if not named and name is not None:
         known = ", ".join(str(entry.get("name")) for _, entry in categories.values())
         raise PoseError(f"{path} has no category {name!r}; expected one of {known}.")
     with_joints = {key: found for key, found in named.items() if found[1].get("keypoints")}
-    used = {entry.get("category_id") for _, entry in entries if _is_id(entry.get("category_id"))}
+    used = {way for _, entry in entries for way in _ways(entry.get("category_id"))}
     return {key: found for key, found in with_joints.items() if key in used} or with_joints
+
+
+def _same(wanted: str, name: Any, key: int | str) -> bool:
+    return wanted == str(key) or wanted.strip().casefold() == str(name).strip().casefold()
 
 
 def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
@@ -268,9 +283,21 @@ def _by_id(entries: Iterable[tuple[str, dict]], path: Path) -> dict[int | str, t
 def _known(entry: Mapping[str, Any], key: str, entries: Mapping[int | str, Any], where: str) -> int | str:
     """The id under `key`, which must be one of `entries`."""
     value = entry.get(key)
-    if not _is_id(value) or value not in entries:
-        raise PoseError(f"{where}: {key!r} must be the id of an entry of this file. Received: {_SHORT.repr(value)}")
-    return value
+    for way in _ways(value):
+        if way in entries:
+            return way
+    raise PoseError(f"{where}: {key!r} must be the id of an entry of this file. Received: {_SHORT.repr(value)}")
+
+
+def _ways(value: Any) -> Iterable[int | str]:
+    """An id as it is, and as a number or text that another tool makes of it: 1, "1" and 1.0 are one."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if _is_id(value):
+        yield value
+        yield str(value)
+        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 100:
+            yield int(value)
 
 
 def _is_id(value: Any) -> TypeGuard[int | str]:
@@ -278,7 +305,7 @@ def _is_id(value: Any) -> TypeGuard[int | str]:
 
 
 def _is_crowd(entry: Mapping[str, Any], where: str) -> bool:
-    crowd = entry.get("iscrowd", 0)
+    crowd = entry.get("iscrowd") or 0
     if not isinstance(crowd, int) or crowd not in (0, 1):
         raise PoseError(f"{where}: 'iscrowd' must be 0 or 1. Received: {_SHORT.repr(crowd)}")
     return bool(crowd)
@@ -339,12 +366,8 @@ def _picture(where: str, entry: Mapping[str, Any], images: Path) -> tuple[str, t
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
         raise PoseError(f"{where}: 'file_name' must be text. Received: {_SHORT.repr(name)}")
-    file = images / name
-    try:
-        found = file.is_file()
-    except (OSError, ValueError):  # names that no file can have: too long, with a NUL or half a surrogate pair
-        found = False
-    if not found:
+    file = _file(name, images)
+    if file is None:
         raise PoseError(f"{where}: {_SHORT.repr(name)} is no file in {images}.")
     try:
         with Image.open(file) as picture:
@@ -353,9 +376,35 @@ def _picture(where: str, entry: Mapping[str, Any], images: Path) -> tuple[str, t
             turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1) != 1
     except Exception:  # PIL raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError, ...
         return str(file), None, False
-    said = entry.get("width", size[0]), entry.get("height", size[1])
+    said = tuple(_length(entry.get(key)) or real for key, real in zip(("width", "height"), size, strict=True))
     if not turned and said != size:
         raise PoseError(
             f"{where}: {_SHORT.repr(name)} has {size[0]} x {size[1]} pixels, not {' x '.join(map(_SHORT.repr, said))}."
         )
     return str(file), size, turned
+
+
+def _file(name: str, images: Path) -> Path | None:
+    """The picture of that name below a folder: as it is written, or the one that `identity` finds."""
+    try:
+        if (images / name).is_file():
+            return images / name
+        pictures = _files(images)
+        return next((pictures[i] for i in matched(pictures, [name], where=str(images))), None)
+    except (OSError, ValueError) as error:  # names that no file can have: too long, with a NUL or half a surrogate pair
+        if isinstance(error, PoseError):
+            raise
+        return None
+
+
+@cache
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
+
+
+def _length(value: Any) -> Any:
+    """Width or height as a number where it is one in any form; tools write 0 or null where they do not know it."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value

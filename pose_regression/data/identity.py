@@ -4,12 +4,16 @@ A name means the picture with which it has the longest common end, folder by fol
 `/data/video1/img001.png`, and not `/data/video2/img001.png`. Unicode is normalised, as macOS writes é in two characters
 and others in one; a backslash counts as a slash. A name without a suffix, or an id, means the picture whose name
 without its suffix it is, leading zeros aside: COCO's `000000000139.jpg` has the id 139.
+
+What no picture is called exactly may be written as in an address (`a%20b.jpg`), with blanks at its ends, or in
+other case (`IMG.jpg` for `IMG.JPG`).
 """
 
 import os
 import unicodedata
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from urllib.parse import unquote
 
 from pose_regression.errors import PoseError
 
@@ -59,17 +63,19 @@ def matched(pictures: Sequence[str | os.PathLike[str]], names: Iterable[str], *,
 
 
 def _by_last_part(paths: Sequence[tuple[str, ...]]) -> tuple[dict[str, list[int]], ...]:
-    """Positions by file name, by that without its suffix, and by that without leading zeros: the surest first."""
-    tables: tuple[dict[str, list[int]], ...] = (defaultdict(list), defaultdict(list), defaultdict(list))
+    """Positions by file name, by that without its suffix, by that without leading zeros, in any case; surest first."""
+    tables: tuple[dict[str, list[int]], ...] = tuple(defaultdict(list) for _ in range(4))
     for index, path in enumerate(paths):
         stem = os.path.splitext(path[-1])[0]
-        for table, key in zip(tables, (path[-1], stem, stem.lstrip("0") or "0"), strict=True):
+        for table, key in zip(tables, (path[-1], stem, stem.lstrip("0") or "0", path[-1].casefold()), strict=True):
             table[key].append(index)
     return tables
 
 
 def _candidates(last: str, known: Sequence[dict[str, list[int]]]) -> list[int]:
-    return next((table[last] for table in known if last in table), [])
+    ways = dict.fromkeys((last, last.strip(), unquote(last)))
+    exact = (table[way] for table in known[:-1] for way in ways if way in table)
+    return next(exact, known[-1].get(last.strip().casefold(), []))
 
 
 def _common_end(name: tuple[str, ...], path: tuple[str, ...]) -> int:

@@ -169,9 +169,10 @@ def _read(entry: Any, images: Mapping[str, tuple[str, Any]], person: str, min_sc
         return "", NAMELESS
     if "category_id" in entry and _key(entry["category_id"]) != person:
         return name, CATEGORY
-    if entry.get("iscrowd"):
+    if entry.get("iscrowd") not in (None, 0, "", "0"):
         return name, CROWD
-    bbox, score = entry.get("bbox"), entry.get("score", 1.0)
+    bbox, score = entry.get("bbox"), _number(entry.get("score", 1.0))
+    bbox = [_number(value) for value in bbox] if isinstance(bbox, list) else bbox
     if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)) and _is_number(score)):
         return name, UNUSABLE
     if score < min_score:
@@ -188,7 +189,7 @@ def _category(categories: Iterable[dict], wanted: str | None, path: Path) -> tup
     names = {entry.get("id"): str(entry.get("name", "")) for entry in categories if _key(entry.get("id"))}
     if wanted is not None:
         for number, name in names.items():
-            if wanted.casefold() == name.casefold() or wanted == _key(number):
+            if wanted.strip().casefold() == name.strip().casefold() or wanted == _key(number):
                 return number, name
         if names:
             raise PoseError(f"{path} has no category {wanted!r}; expected one of {', '.join(names.values())}.")
@@ -196,7 +197,7 @@ def _category(categories: Iterable[dict], wanted: str | None, path: Path) -> tup
     if len(names) == 1:
         return next(iter(names.items()))
     for number, name in names.items():
-        if name.casefold() in PEOPLE:
+        if name.strip().casefold() in PEOPLE:
             return number, name
     if names:
         raise PoseError(f"{path}: which category are people? Choose with --category: {', '.join(names.values())}.")
@@ -208,8 +209,18 @@ def _objects(entries: Any) -> Iterator[dict]:
 
 
 def _key(value: Any) -> str:
-    """An id or name as text, nothing for what is neither."""
+    """An id or name as text, nothing for what is neither; tools that go through tables write 1.0 for 1."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
     return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
+
+
+def _number(value: Any) -> Any:
+    """What a text says as a number, where it says one."""
+    try:
+        return float(value) if isinstance(value, str) else value
+    except ValueError:
+        return value
 
 
 def _is_number(value: Any) -> bool:
