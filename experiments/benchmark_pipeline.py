@@ -30,12 +30,12 @@ import tensorflow as tf
 from PIL import Image
 
 from experiments.command import run
-from experiments.measuring import write_json
 from pose_regression.data.augment import plan_epoch
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
+from pose_regression.files import write_json
 from pose_regression.skeleton import PA16J
 
 SIZE = 256
@@ -65,7 +65,8 @@ def main() -> None:
         f"{arguments.workers} workers, {figures['kilobytes_per_image']:.0f} kB an image, "
         f"medians of {arguments.rounds} rounds"
     )
-    write_json(arguments.output, figures)
+    if arguments.output:
+        write_json(arguments.output, figures)
 
 
 def measure(*, images: int, rounds: int, workers: int | None = None, size: int = SIZE) -> dict[str, Any]:

@@ -37,9 +37,10 @@ from typing import Any
 import numpy as np
 
 from experiments.command import run
-from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory, write_json
+from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.paper import SPEED, format_table, with_quoted
+from pose_regression.files import write_json
 from pose_regression.inference.export import DTYPES
 from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.runtimes import FORMATS, RUNTIMES, missing_packages
@@ -131,7 +132,8 @@ def main() -> None:
         "ratios": ratios(times, facts, contenders),
     }
     print(report(figures))
-    write_json(arguments.output, figures)
+    if arguments.output:
+        write_json(arguments.output, figures)
 
 
 def check_runtime(runtime: str, settings: Settings) -> None:

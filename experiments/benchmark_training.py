@@ -1,4 +1,4 @@
-"""How fast the network trains: the step with our layers and with Keras' own, in float32 and bfloat16; and the data.
+"""How fast the network trains: the step with our layers and with Keras' own, in float32 and bfloat16.
 
     python -m experiments.benchmark_training [--output FILE.json]                             # the paper's network
     python -m experiments.benchmark_training --blocks 2 --input-size 128 --width 288 --rounds 5      # a small one
@@ -11,8 +11,8 @@ ours     the network as it is trained
 The step is `train_on_batch` of the model that `training.compile_model` compiled, on random images. Every visit to a
 variant is a process of its own, one after another: so memory is that variant's, and never that of two. The variants
 take turns in rounds and a ratio is the median over rounds, so that other load on the machine meets all of them.
-CPU seconds stand beside wall seconds because such load disturbs them less. Then the input pipeline is measured,
-as in `experiments.benchmark_pipeline`, to say whether arithmetic or data limits training.
+CPU seconds stand beside wall seconds because such load disturbs them less. `experiments.benchmark_pipeline` says how
+many images per second the data gives: the smaller of the two limits training.
 
 Expected on 2 cores at the paper's size, in CPU seconds: ours in float32 1.3 x plain float32, ours in mixed_bfloat16
 2.1 x (with AMX instructions), plain mixed_bfloat16 0.85 x.
@@ -29,8 +29,9 @@ from statistics import median
 from typing import Any
 
 from experiments.command import run
-from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory, write_json
+from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory
 from pose_regression.errors import PoseError
+from pose_regression.files import write_json
 
 VARIANTS = (
     ("plain", "float32"),
@@ -75,10 +76,9 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="images in a step (default: 16)")
     parser.add_argument("--rounds", type=int, default=3, help="visits to each variant (default: 3)")
     parser.add_argument("--seconds", type=float, default=10, help="least time of a visit's steps (default: 10)")
-    parser.add_argument("--images", type=int, default=48, help="different images for the pipeline (default: 48)")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
-    for name in ("rounds", "batch_size", "images"):
+    for name in ("rounds", "batch_size"):
         if getattr(arguments, name) < 1:
             raise PoseError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(arguments, name)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -90,11 +90,11 @@ def main() -> None:
             visit = in_own_process(measure_step, step, *variant, arguments.seconds)
             visits[variant].append(visit)
             print(f"round {i + 1}, {' '.join(variant)}: {visit.wall:.3f} s a step", flush=True)
-    pipeline = in_own_process(measure_pipeline, arguments.images, min(arguments.rounds, 3), arguments.input_size)
 
-    figures = {"step": asdict(step), "variants": [summary(v, visits) for v in VARIANTS], "pipeline": pipeline}
+    figures = {"step": asdict(step), "variants": [summary(v, visits) for v in VARIANTS]}
     print(report(figures))
-    write_json(arguments.output, figures)
+    if arguments.output:
+        write_json(arguments.output, figures)
 
 
 def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
@@ -161,13 +161,6 @@ def plain_layers(plain: bool) -> Iterator[None]:
         backbone.BatchNormalization, backbone.SeparableConv2D = ours  # type: ignore[misc]
 
 
-def measure_pipeline(images: int, rounds: int, size: int) -> dict[str, Any]:
-    """The figures of `benchmark_pipeline` for crops of `size` pixels."""
-    from experiments.benchmark_pipeline import measure
-
-    return measure(images=images, rounds=rounds, size=size)
-
-
 def summary(variant: tuple[str, str], visits: dict[tuple[str, str], list[Visit]]) -> dict[str, Any]:
     """Medians over the visits to `variant`, and over the rounds of its speed relative to the first variant."""
     own, base = visits[variant], visits[VARIANTS[0]]
@@ -201,21 +194,8 @@ def report(figures: dict[str, Any]) -> str:
             "| {layers} | {dtype} | {rate:.2f} | {ratio:.2f} | {cpu_seconds:.2f} | {cpu_ratio:.2f} | {memory_mib:.0f} "
             "| {first_step_seconds:.0f} |".format(**row)
         )
-    pipeline = figures["pipeline"]
-    fastest = max(step["batch_size"] / row["seconds"] for row in figures["variants"])
-    speeds = pipeline["images_per_second"]
-    limit = "arithmetic" if speeds["pipeline"] > fastest else "data"
-    lines += [
-        "",
-        f"Python and TensorFlow alone hold {figures['variants'][0]['idle_memory_mib']:.0f} MiB of the peak.",
-        "",
-        "Input pipeline, images/s: "
-        + ", ".join(f"{name} {speed:.1f}" for name, speed in speeds.items())
-        + f" ({pipeline['workers']} workers); pipeline / PIL {pipeline['pipeline/pil']:.2f}, "
-        f"pipeline / decoding {pipeline['pipeline/decoding']:.2f}, cache / PIL {pipeline['cache/pil']:.2f}.",
-        f"The pipeline gives {speeds['pipeline'] / fastest:.1f} times the images of the fastest step: "
-        f"training is limited by {limit}.",
-    ]
+    idle = figures["variants"][0]["idle_memory_mib"]
+    lines += ["", f"Python and TensorFlow alone hold {idle:.0f} MiB of the peak."]
     return "\n".join(lines)
 
 

@@ -1,6 +1,5 @@
-"""What the benchmarks share: a process of one's own for each contender, its peak memory, the file of figures."""
+"""A process of one's own for each contender of a benchmark, and its peak memory."""
 
-import json
 import sys
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor
@@ -10,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
 
 
 def in_own_process(function: Callable, *arguments: Any) -> Any:
@@ -55,10 +53,3 @@ def grow_gpu_memory() -> None:
     for gpu in tf.config.list_physical_devices("GPU"):
         if tf.config.experimental.get_memory_growth(gpu) is not True:
             tf.config.experimental.set_memory_growth(gpu, True)
-
-
-def write_json(path: Path | None, figures: Any) -> None:
-    """Write `figures` to `path`, if there is one."""
-    if path:
-        with atomic_path(path) as temporary:
-            temporary.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")

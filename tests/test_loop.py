@@ -4,6 +4,7 @@ import signal
 import subprocess
 import sys
 from dataclasses import asdict, replace
+from functools import cache
 from pathlib import Path
 
 import keras
@@ -53,9 +54,9 @@ def people(tmp_path_factory) -> list[Sample]:
     return samples
 
 
-def _model(recipe: Recipe, people) -> PoseRegressor:
+def _model(recipe: Recipe, people, *, blocks: int = 1) -> PoseRegressor:
     keras.utils.set_random_seed(3)
-    model = PoseRegressor((32, 32, 3), num_blocks=2, width=18, outputs="all")
+    model = PoseRegressor((32, 32, 3), num_blocks=blocks, width=18, outputs="all")
     compile_model(model, recipe, steps_per_epoch=len(people) // recipe.batch_size)
     return model
 
@@ -75,14 +76,24 @@ def _same(a: Path, b: Path) -> None:
     assert (a / "history.csv").read_text() == (b / "history.csv").read_text()
 
 
+@pytest.fixture(scope="module")
+def left_alone(people, tmp_path_factory):
+    """The directory of a run of a recipe that nothing disturbs; each recipe is trained once."""
+
+    @cache
+    def run(recipe: Recipe) -> Path:
+        tf.config.experimental.enable_op_determinism()
+        directory = tmp_path_factory.mktemp("alone")
+        train(_model(recipe, people), people, _validate, recipe, directory)
+        return directory
+
+    return run
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(("stop_at", "recipe"), [(1, TINY), (2, AVERAGED), (4, AVERAGED)])
-def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, tmp_path, stop_at, recipe):
-    tf.config.experimental.enable_op_determinism()
-    alone, stopped = tmp_path / "alone", tmp_path / "stopped"
-    alone.mkdir()
-    stopped.mkdir()
-    train(_model(recipe, people), people, _validate, recipe, alone)
+def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, left_alone, tmp_path, stop_at, recipe):
+    alone, stopped = left_alone(recipe), tmp_path
 
     model = _model(recipe, people)
     fit, batches = model.fit, itertools.count(1)
@@ -106,7 +117,7 @@ def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, tmp
 def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_images(people, tmp_path):
     recipe = replace(TINY, epochs=1, batch_size=1)
     model = _model(recipe, people)
-    kernel = model.get_layer("block_b_2").get_layer("heatmaps").kernel
+    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
     kernel.assign(np.full(kernel.shape, np.nan, np.float32))
     with pytest.raises(PoseError, match=r"epoch 1, batch 0 \(images [^,]*\.png\).*last good state"):
         train(model, people, _validate, recipe, tmp_path)
@@ -150,15 +161,13 @@ def test_cosine_schedule_warms_up_and_ends_at_one_per_cent(people):
 def test_a_state_of_another_network_is_refused(people, tmp_path):
     recipe = replace(TINY, epochs=1)
     train(_model(recipe, people), people, _validate, recipe, tmp_path)
-    other = PoseRegressor((32, 32, 3), num_blocks=1, width=18, outputs="all")
-    compile_model(other, recipe, steps_per_epoch=3)
     with pytest.raises(PoseError, match="state of another network"):
-        train(other, people, _validate, recipe, tmp_path)
+        train(_model(recipe, people, blocks=2), people, _validate, recipe, tmp_path)
 
 
 def test_training_reduces_the_loss_and_records_every_block(people, tmp_path):
     recipe = replace(TINY, epochs=8, learning_rate=1e-2, augmentation=NONE)
-    progress = train(_model(recipe, people), people, _validate, recipe, tmp_path)
+    progress = train(_model(recipe, people, blocks=2), people, _validate, recipe, tmp_path)
     assert progress.history is not None and len(progress.history) == 8
     first, last = progress.history[0], progress.history[-1]
     assert last["loss"] < 0.6 * first["loss"]
