@@ -6,8 +6,12 @@ import os
 import socket
 from pathlib import Path
 
+import numpy as np
 import pytest
+from pictures import encode
 from PIL import Image
+
+from pose_regression.data.sample import Sample
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
 os.environ.setdefault("NVIDIA_TF32_OVERRIDE", "0")  # float32 products in full, as on a CPU, on GPUs since Ampere too
@@ -60,6 +64,48 @@ def photograph() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(render(3, size=(320, 256))[0]).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def samples(tmp_path_factory) -> list[Sample]:
+    """21 people in photographs of their own, JPEG and PNG."""
+    folder, rng = tmp_path_factory.mktemp("images"), np.random.default_rng(0)
+    found = []
+    for i in range(21):
+        pixels = np.kron(rng.integers(0, 256, (10, 13, 3), np.uint8), np.ones((12, 12, 1), np.uint8))
+        path = folder / f"{i}.{'png' if i % 5 == 0 else 'jpg'}"
+        path.write_bytes(encode(pixels, "PNG" if i % 5 == 0 else "JPEG"))
+        joints = rng.uniform([30, 30], [120, 90], (3, 2))
+        joints[0] = np.nan if i % 3 == 0 else joints[0]
+        found.append(Sample(str(path), rng.uniform(50, 80, 2), rng.uniform(60, 150), joints, np.ones(3, bool)))
+    return found
+
+
+@pytest.fixture
+def broken(tmp_path, samples) -> dict[str, str]:
+    """Every kind of broken file: {path: part of what is said about it}."""
+    jpeg = next(sample.image for sample in samples if sample.image.endswith("jpg"))
+    whole = open(jpeg, "rb").read()
+    png = encode(np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8))
+    huge = png[:16] + (60_000).to_bytes(4, "big") * 2 + png[24:]
+    size = whole.index(b"\xff\xc0") + 5
+    huge_jpeg = whole[:size] + (60_000).to_bytes(2, "big") * 2 + whole[size + 4 :]
+    files = {
+        "missing.jpg": (None, "cannot be read: No such file"),
+        "empty.jpg": (b"", "is empty"),
+        "page.jpg": (b"<html>404</html>", "is neither a JPEG nor a PNG"),
+        "header.jpg": (whole[:10], "is truncated or damaged"),
+        "half.jpg": (whole[: len(whole) // 2], "is truncated or damaged"),
+        "almost.jpg": (whole[:-40], "is truncated or damaged"),
+        "half.png": (png[: len(png) // 2], "is truncated or damaged"),
+        "stub.png": (png[:12], "is neither a JPEG nor a PNG"),
+        "huge.png": (huge, "has 60000 x 60000 pixels"),
+        "huge.jpg": (huge_jpeg, "has 60000 x 60000 pixels"),
+    }
+    for name, (content, _) in files.items():
+        if content is not None:
+            (tmp_path / name).write_bytes(content)
+    return {str(tmp_path / name): said for name, (_, said) in files.items()}
 
 
 @pytest.fixture(scope="session")

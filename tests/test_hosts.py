@@ -51,6 +51,15 @@ def people(tmp_path_factory):
     return folder
 
 
+@pytest.fixture(scope="module", autouse=True)
+def compiled_once(tmp_path_factory):
+    """JAX keeps what it has compiled for the processes that come later: compiling is nearly all that they do."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path_factory.mktemp("compiled")))
+        patch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        yield
+
+
 def start(people, output, *more) -> subprocess.Popen:
     command = [sys.executable, "-m", "experiments.train_mpii", "--data", people, "--output", output, *TINY, *more]
     log = open(f"{output}.log", "w", encoding="utf-8")

@@ -1,0 +1,26 @@
+"""What the tests of pixels share: files of pictures, and batches as arrays."""
+
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from PIL import Image
+
+from pose_regression.skeleton import Skeleton
+
+SKELETON = Skeleton(names=("head", "right_hand", "left_hand"))
+SIZE = 64
+
+
+def encode(pixels: np.ndarray | Image.Image, kind: str = "PNG", **options) -> bytes:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    image.save(buffer, kind, **({"quality": 98, "subsampling": 0} if kind == "JPEG" else {}), **options)
+    return buffer.getvalue()
+
+
+def collect(dataset: Iterable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images, poses and probabilities of a training data set, each with the batches along the first axis."""
+    batches = [(image.numpy(), target["pose"].numpy(), target["probability"].numpy()) for image, target in dataset]
+    image, pose, probability = zip(*batches, strict=True)
+    return np.stack(image), np.stack(pose), np.stack(probability)
