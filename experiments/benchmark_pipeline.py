@@ -36,6 +36,7 @@ from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import write_json
+from pose_regression.inference.loaders import cores
 from pose_regression.skeleton import PA16J
 
 SIZE = 256
@@ -47,9 +48,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--images", type=int, default=48, help="different images (default: 48)")
     parser.add_argument("--rounds", type=int, default=7, help="rounds of about 3 seconds (default: 7)")
-    parser.add_argument(
-        "--workers", type=int, default=len(os.sched_getaffinity(0)), help="threads (default: all cores)"
-    )
+    parser.add_argument("--workers", type=int, default=cores(), help="threads (default: all cores)")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
 
@@ -82,7 +81,7 @@ def measure(*, images: int, rounds: int, workers: int | None = None, size: int =
         `images_per_second` of each contender, the ratios "pipeline/pil", "pipeline/decoding" and "cache/pil",
         `workers` and `kilobytes_per_image`.
     """
-    workers = workers or len(os.sched_getaffinity(0))
+    workers = workers or cores()
     with tempfile.TemporaryDirectory() as folder:
         samples = render(Path(folder), images)
         kilobytes = sum(os.path.getsize(sample.image) for sample in samples) / len(samples) / 1000

@@ -42,7 +42,7 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.paper import SPEED, format_table, with_quoted
 from pose_regression.files import write_json
 from pose_regression.inference.export import DTYPES
-from pose_regression.inference.loaders import load_runtime
+from pose_regression.inference.loaders import cores, load_runtime
 from pose_regression.inference.runtimes import FORMATS, RUNTIMES, missing_packages
 
 WARM_UP = 3
@@ -126,7 +126,7 @@ def main() -> None:
             memory = in_own_process(measure_memory, settings, contender, folder)
             rows.append(row(contender, facts[contender[0]], times, memory, settings))
     figures = {
-        "settings": asdict(settings) | {"threads": settings.threads or len(os.sched_getaffinity(0))},
+        "settings": asdict(settings) | {"threads": settings.threads or cores()},
         "sgemm_gmacs_per_second": SGEMM[settings.device] ** 3 / median(times["sgemm"]) / 1e9,
         "networks": rows,
         "ratios": ratios(times, facts, contenders),

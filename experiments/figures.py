@@ -27,10 +27,10 @@ from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
 from experiments.command import run
-from pose_regression.data.images import IMAGE_SUFFIXES
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN, window_of_box
+from pose_regression.inference.bulk import find_inputs
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
@@ -79,7 +79,7 @@ class Answers:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--weights", required=True, metavar="FILE", help="weight file, or the name of shipped weights")
-    parser.add_argument("--images", type=Path, nargs="+", required=True, metavar="PATH", help="image files or folders")
+    parser.add_argument("--images", nargs="+", required=True, metavar="PATH", help="image files or folders")
     parser.add_argument("--count", type=int, default=4, metavar="N", help="show the first N images (default: 4)")
     parser.add_argument(
         "--box", type=float, nargs=4, action="append", metavar=("X0", "Y0", "X1", "Y1"),
@@ -89,7 +89,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the pictures, .png")
     options = parser.parse_args()
 
-    paths = image_files(options.images)[: max(options.count, 0)]
+    paths = [Path(str(path)) for path in find_inputs(options.images).paths[: max(options.count, 0)]]
     if not paths:
         raise PoseError(f"--count must be at least 1. Received: {options.count}")
     if len({path.stem for path in paths}) < len(paths):
@@ -110,20 +110,6 @@ def main() -> None:
     else:
         print("No figure 5: this network has no context maps.")
     print(f"{len(people)} images, {len(written)} files in {options.output}: {', '.join(p.name for p in written)}")
-
-
-def image_files(paths: Sequence[Path]) -> list[Path]:
-    """The image files among `paths` and in those that are folders; `PoseError` for a folder without any."""
-    files: list[Path] = []
-    for path in paths:
-        if not path.is_dir():
-            files.append(path)
-            continue
-        inside = sorted(p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES)
-        if not inside:
-            raise PoseError(f"{path} is a folder without images ({', '.join(IMAGE_SUFFIXES)}).")
-        files += inside
-    return files
 
 
 def inspect(predictor: PosePredictor, path: Path, box: Sequence[float] | None = None) -> Answers:

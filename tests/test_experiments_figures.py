@@ -134,7 +134,7 @@ def test_without_context_there_is_no_figure_5(folder, tmp_path, monkeypatch, cap
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--images", "{0}"], "folder without images"),
+        (["--images", "{0}"], "has no images"),
         (["--images", "{0}/absent.jpg"], "absent.jpg"),
         (["--images", "{1}/photos", "--box", 0, 0, 9, 9], "once for each image, 2 times"),
         (["--images", "{1}/photos/a.png", "{1}/photos"], "different names"),
