@@ -319,8 +319,6 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         (f"trained with alpha = {name[6:]}", dict(zip(map(str, figures["alphas"]), np.mean(runs, axis=0), strict=True)))
         for name, runs in figures["alpha_sweep"].items()
     ]
-    network, recipe, people = figures["network"], figures["recipe"], figures["people"]
-    parameters = figures["parameters"]
     lines = [
         f"# Table 1 on {figures['title']}",
         "",
@@ -349,6 +347,16 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         "",
         "## How",
         "",
+        *conditions(figures),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def conditions(figures: Mapping[str, Any]) -> list[str]:
+    """The command, and what the figures were measured with: lines of Markdown."""
+    network, recipe, people = figures["network"], figures["recipe"], figures["people"]
+    parameters = figures["parameters"]
+    return [
         f"    {figures['command']}",
         "",
         f"- commit {', '.join(figures['commit'])}; {figures['hardware']}; {figures['minutes']:.0f} minutes of training"
@@ -362,7 +370,6 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         f"{recipe['learning_rate']:g} ({recipe['schedule']}), the same for every row",
         "- (a1) has the weights of the epoch at which (b) was best",
     ]
-    return "\n".join(lines) + "\n"
 
 
 def compared(pair: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
