@@ -46,8 +46,8 @@ def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | 
         raise PoseError(f"{path} is no .keras file that can be read: {' '.join(str(error).split())[:200]}") from error
     if not isinstance(model, PoseRegressor) or model.skeleton is None:
         raise PoseError(
-            f"{path} holds no PoseRegressor that says what its joints are. One of old goes to "
-            "PosePredictor(keras.saving.load_model(path), skeleton=Skeleton(names))."
+            f"{path} holds no PoseRegressor of 16 joints, or of others that it names. One whose joints have no "
+            "names goes to PosePredictor(keras.saving.load_model(path), skeleton=Skeleton(names))."
         )
     network = PoseRegressor.from_config(model.get_config() | {"outputs": outputs} | ({"dtype": dtype} if dtype else {}))
     network.set_weights(model.get_weights())
