@@ -11,7 +11,7 @@ setup(
     package_dir={"pose_regression.shipped_weights": "weights"},
     package_data={
         "pose_regression.shipped_weights": [
-            "*.weights.h5", "small_int8/*", "people.tflite", "LICENSE-people", "NOTICE", "SHA256", "README.md",
+            "*.weights.h5", "soft_labels.csv.gz", "people.tflite", "LICENSE-people", "NOTICE", "SHA256", "README.md",
         ]
     },
     python_requires=">=3.11,<3.14",

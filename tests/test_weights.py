@@ -116,7 +116,6 @@ def test_a_backbone_of_named_layers_comes_back_from_its_file(tmp_path):
     assert again.get_config() == first.get_config()
 
 
-@pytest.mark.xfail(strict=False, reason="the file that ships does not say it yet")
 def test_the_shipped_weights_say_that_pelvis_and_thorax_were_not_learned():
     _, skeleton = load_model("small")
     assert skeleton.learned is not None and set(skeleton.learned) == set(PA16J.names) - {"pelvis", "thorax"}
