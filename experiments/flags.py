@@ -90,7 +90,12 @@ def add_fields(parser: argparse.ArgumentParser, kind: type) -> None:
             dest = f"{kind.__name__}.{entry.name}"
             group.add_argument(flag(entry.name), dest=dest, default=argparse.SUPPRESS, help=text, **_form(hint))
             if entry.name == "flip":
-                none = {"dest": dest, "default": argparse.SUPPRESS, "action": "store_const", "const": 0.0}
+                none: dict[str, Any] = {
+                    "dest": dest,
+                    "default": argparse.SUPPRESS,
+                    "action": "store_const",
+                    "const": 0.0,
+                }
                 group.add_argument("--no-flip", help="mirror nothing: --flip 0", **none)
 
 
@@ -103,10 +108,10 @@ def field_texts(kind: type) -> dict[str, str]:
     """The strings below the fields of a dataclass, each in one line."""
     body = ast.parse(inspect.getsource(kind)).body[0].body  # type: ignore[attr-defined]
     return {
-        first.target.id: " ".join(second.value.value.split())
+        ast.unparse(first.target): " ".join(ast.literal_eval(second.value).split())
         for first, second in pairwise(body)
         if isinstance(first, ast.AnnAssign) and isinstance(second, ast.Expr)
-    }  # type: ignore[attr-defined]
+    }
 
 
 def _form(hint: Any) -> dict[str, Any]:

@@ -10,12 +10,13 @@ The second is the paper's: fine-tuning for 70 epochs at 2e-5 (section 4.1), whic
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of
 from pose_regression.training.experiment import Experiment, Lsp
 
-FINE_TUNING = {"epochs": 70, "learning_rate": 2e-5}
+FINE_TUNING: dict[str, Any] = {"epochs": 70, "learning_rate": 2e-5}
 
 
 def main() -> None:

@@ -82,7 +82,7 @@ class Skeleton:
         They are joined to the first of them that has no side: arms end at the neck where there is no thorax.
         """
         limbs = [set(limb) for limb in self.limb_indices]
-        for joint in np.flatnonzero(~self.known):
+        for joint in map(int, np.flatnonzero(~self.known)):
             if joint in self.derived:
                 continue
             ends = [min(limb - {joint}) for limb in limbs if joint in limb and len(limb) == 2]

@@ -109,7 +109,7 @@ class AvDecoder(Decoder):
                 continue
             for frame in decoded:
                 time = times.of(frame)
-                if time is None:
+                if time is None or self._stream.time_base is None:
                     yield self._frame(self._next, self._next / (self.rate or 25.0), _upright(frame))
                     continue
                 start = time if start is None else start

@@ -250,7 +250,7 @@ def _letterboxed(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:
     size = max(1, round(width * side / longer)), max(1, round(height * side / longer))
     small = Image.fromarray(image).resize(size, Image.Resampling.BILINEAR, reducing_gap=2.0)
     square = np.zeros((side, side, 3), np.uint8)
-    square[: size[1], : size[0]] = small
+    square[: size[1], : size[0]] = np.asarray(small)
     return square, float(longer)
 
 

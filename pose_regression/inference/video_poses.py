@@ -79,10 +79,10 @@ def predict_video(
         stream, chain([first], frames), given, every=following.detect_every
     )
     with _Overlay(video_writer(overlay, size=size, rate=decoder.rate)) as drawn:
-        for frame, poses, error in answers:
+        for frame, poses, failure in answers:
             name = frame_name(source, frame.number)
-            if error is not None:
-                found.broken.append(_named(error, name))
+            if failure is not None:
+                found.broken.append(_named(failure, name))
             numbers = numbering.update(frame.seconds, [pose.pixels for pose in poses])
             poses = [replace(pose, person=number) for pose, number in zip(poses, numbers, strict=True)]
             if following.smooth:

@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import keras
 import numpy as np
@@ -54,7 +54,7 @@ class Training:
     """How its answers are read: by the network itself, or from the maxima of its maps."""
     alpha: float = 1.0
     context: bool = False
-    supervise: str = "pose"
+    supervise: Literal["pose", "heatmaps"] = "pose"
 
     def of(self, experiment: Experiment, seed: int) -> Experiment:
         """The experiment of this training."""
