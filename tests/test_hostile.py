@@ -26,6 +26,7 @@ from pose_regression.container import BLOCK, sealed
 from pose_regression.data import images, mpii, synthetic
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.predictions import load_predictions
+from pose_regression.inference.limits import is_local
 from pose_regression.inference.loaders import load_runtime
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.load import load_model
@@ -157,7 +158,7 @@ def test_numbers_outside_of_valid_h5_are_refused(tmp_path):
                 layout = h5py.VirtualLayout((2,), "f8")
                 layout[:] = h5py.VirtualSource(str(tmp_path / "other.h5"), "scale", (2,))
                 file.create_virtual_dataset("scale", layout)
-        with pytest.raises(PoseError, match=f"{name}.h5 .*scale is no data set of this file"):
+        with pytest.raises(PoseError, match=f"{name}.h5 .*scale is not stored in the file itself"):
             mpii.read_validation_h5(tmp_path / f"{name}.h5")
 
 
@@ -290,4 +291,4 @@ def test_servers_listen_to_this_machine_alone_unless_told_otherwise(name, monkey
     monkeypatch.setattr(sys, "argv", [name])
     with pytest.raises(PoseError, match="enough"):
         module.main()
-    assert asked == ["127.0.0.1"] and module.is_local(asked[0])
+    assert asked == ["127.0.0.1"] and is_local(asked[0])
