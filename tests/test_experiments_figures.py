@@ -137,7 +137,7 @@ def test_without_context_there_is_no_figure_5(folder, tmp_path, monkeypatch, cap
         (["--images", "{0}"], "has no images"),
         (["--images", "{0}/absent.jpg"], "absent.jpg"),
         (["--images", "{1}/photos", "--box", 0, 0, 9, 9], "once for each image, 2 times"),
-        (["--images", "{1}/photos/a.png", "{1}/photos"], "different names"),
+        (["--images", "{1}/photos/a.png", "{0}/a.png"], "different names"),
         (["--images", "{1}/photos", "--count", 0], "--count must be at least 1"),
         (["--images", "{1}/photos/a.png", "--box", 500, 500, 600, 600], "outside the image"),
     ],
