@@ -302,7 +302,7 @@ def test_the_annotations_of_a_synthetic_set(place):
     before, people = len(mpii.load(folder, "val")), [synthetic.render(seed)[1] for seed in range(60)]
     for name in ("valid.h5", "new.h5"):
         with place.full(), pytest.raises(PoseError, match=rf"{name}{REASON}"):
-            synthetic._write_validation(folder / "annot" / name, people, 0)
+            synthetic.dataset._write_validation(folder / "annot" / name, people, 0)
     assert os.listdir(folder / "annot") == ["valid.h5"] and len(mpii.load(folder, "val")) == before
 
 

@@ -29,7 +29,7 @@ def test_the_keras_page_fine_tunes_and_predicts(tmp_path, monkeypatch):
     if keras.backend.backend() != "tensorflow":
         pytest.skip("tf.data's map with keras.ops needs the TensorFlow backend")
     monkeypatch.chdir(tmp_path)
-    np.save("pictures.npy", np.stack([render(seed, size=(128, 128))[0] for seed in range(4)]))
+    np.save("pictures.npy", np.stack([render(seed, size=(192, 192))[0] for seed in range(4)]))
     np.save("joints.npy", np.full((4, 16, 2), 0.5, np.float32))
     code = code_of("keras.md").replace("epochs=10", "epochs=2").replace("batch(16)", "batch(4)")
     names: dict = {}
@@ -38,7 +38,7 @@ def test_the_keras_page_fine_tunes_and_predicts(tmp_path, monkeypatch):
     assert losses[-1] < losses[0]
     (pose,) = names["poses"]
     assert pose.pixels.shape == (16, 2)
-    assert names["model"].get_layer("stem")(np.zeros((1, 128, 128, 3), np.float32)).shape == (1, 16, 16, 288)
+    assert names["model"].get_layer("stem")(np.zeros((1, 192, 192, 3), np.float32)).shape == (1, 24, 24, 288)
 
 
 @pytest.mark.slow
