@@ -12,7 +12,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -53,7 +53,8 @@ def port(predictor) -> Iterator[int]:
 def ask(port: int, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
     """Status and JSON of the answer."""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    connection.request(method, path, body, headers or {})
+    with suppress(BrokenPipeError, ConnectionResetError):  # a refusal may come before the whole body has gone
+        connection.request(method, path, body, headers or {})
     answer = connection.getresponse()
     content = answer.read()
     connection.close()
