@@ -130,6 +130,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     assert list(pose.names) == names and list(pose.to_dict()["joints"]) == names
 
     given = ["predict", sample.image, "--weights", str(weights), "--output", str(tmp_path / "poses"), "--flip"]
+    given += ["--people", "whole"]
     monkeypatch.setattr(sys, "argv", given)
     with pytest.raises(SystemExit) as end:
         run(predict_command.main)
