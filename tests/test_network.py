@@ -248,15 +248,20 @@ def test_sub_models_are_the_boxes_of_figure_2():
     assert boxes[6].output_shape == (None, 8, 8, 15)
 
 
-@pytest.mark.parametrize(("outputs", "blocks"), [("last", ()), ("all", (3,)), ("maps", ())])
+@pytest.mark.parametrize(("outputs", "blocks"), [("last", ()), ("all", (3,)), ("maps", ()), ("every_map", (3,))])
 def test_outputs_have_the_documented_shapes(outputs, blocks):
     found = run(narrow(num_blocks=3, num_context=2, outputs=outputs), images())
     expected = {"pose": (2, *blocks, 5, 2), "probability": (2, *blocks, 5, 1)}
     if outputs == "maps":
         expected |= {"heatmaps": (2, 8, 8, 5), "context_heatmaps": (2, 8, 8, 10)}
+    if outputs == "every_map":
+        expected |= {"heatmaps": (2, 3, 8, 8, 5), "context_heatmaps": (2, 3, 8, 8, 10)}
+    if outputs in ("last", "maps"):
+        expected |= {"confidence": (2, 5, 1)}
     assert {name: value.shape for name, value in found.items()} == expected
     assert all(value.dtype == np.float32 for value in found.values())
-    assert all((0 <= found[name]).all() and (found[name] <= 1).all() for name in ("pose", "probability"))
+    fractions = expected.keys() - {"heatmaps", "context_heatmaps"}
+    assert all((0 <= found[name]).all() and (found[name] <= 1).all() for name in fractions)
 
 
 # What the maps say
