@@ -602,7 +602,7 @@ def pictures_in_predict(folder: Path) -> Subject:
     def judge(paths: Sequence[Path]) -> list[str]:
         errors: dict[int, PoseError] = {}
         try:
-            found = list(predictor.stream(paths, on_error=errors.__setitem__))
+            found = list(predictor.stream(paths, people="whole", on_error=errors.__setitem__))
         except Exception as error:
             return [f"{type(error).__name__}: {error}"] * len(paths)
         return [_outcome(path, partial(check, errors.get(i), found[i]), (PoseError,)) for i, path in enumerate(paths)]
