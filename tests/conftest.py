@@ -118,3 +118,13 @@ def pose_reference() -> Path:
 def pose_data() -> Path:
     """Real photographs and annotations: lsp/, lspet/, mpii/."""
     return _folder("POSE_DATA")
+
+
+@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
+def low_precision(request):
+    import keras
+
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(request.param)
+    yield request.param
+    keras.config.set_dtype_policy(before)

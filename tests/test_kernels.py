@@ -10,31 +10,8 @@ from pose_regression.model.kernels import BatchNormalization, SeparableConv2D, _
 tensorflow_only = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="a TensorFlow kernel")
 
 
-def gradient(function, x: np.ndarray) -> np.ndarray:
-    """Gradient of a scalar function at x, on either backend."""
-    if keras.backend.backend() == "jax":
-        import jax
-
-        return np.asarray(jax.grad(function)(x))
-    import tensorflow as tf
-
-    x = tf.constant(x)
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        value = function(x)
-    return tape.gradient(value, x).numpy()
-
-
 def array(tensor) -> np.ndarray:
     return keras.ops.convert_to_numpy(tensor)
-
-
-@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
-def low_precision(request):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
 
 
 # Batch normalization

@@ -35,14 +35,6 @@ def array(tensor) -> np.ndarray:
     return keras.ops.convert_to_numpy(tensor)
 
 
-@pytest.fixture(params=["mixed_bfloat16", "mixed_float16"])
-def low_precision(request):
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(request.param)
-    yield request.param
-    keras.config.set_dtype_policy(before)
-
-
 # Coordinates
 
 
