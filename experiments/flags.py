@@ -119,8 +119,9 @@ def _form(hint: Any) -> dict[str, Any]:
     if hint is bool:
         return {"action": argparse.BooleanOptionalAction}
     inner = [part for part in get_args(hint) if part not in (type(None), Ellipsis)]
-    if get_origin(hint) is Literal:
-        return {"choices": tuple(inner)}
+    literal = next((part for part in (hint, *inner) if get_origin(part) is Literal), None)
+    if literal:
+        return {"choices": get_args(literal)}
     count = {"nargs": "*" if Ellipsis in get_args(hint) else 2, "action": _Tuple} if get_origin(hint) is tuple else {}
     scalar = inner[0] if inner else hint
     return {"type": scalar, "metavar": {int: "N", float: "X", Path: "PATH"}.get(scalar, "TEXT"), **count}

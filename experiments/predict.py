@@ -35,8 +35,9 @@ detectors for COCO write: a list of {"image_id" or "file_name", "category_id", "
 or an object with "images" and "annotations". A box belongs to the picture whose path has the longest common end with
 its file name, or whose name without its suffix is the image_id; the frames of a video are called "dance.mp4#000000" and
 so on. People are of the category called person in the file's "categories", or of --category NAME. Crowds and useless
-boxes are left out, and counted. The file's image ids come through to poses.json. Boxes and poses are in pixels of the
-upright picture.
+boxes are left out, and counted. The file's image ids come through to poses.json. Poses are in pixels of the upright
+picture. So are boxes, unless EXIF turns a picture whose width and height in the file are those before turning, or with
+--labels file; --results answers in pixels of the boxes.
 
 Several processes or machines share the inputs with --shard 1/4 ... 4/4, each with an --output of its own;
 `experiments.merge` puts their poses.json together.
@@ -54,10 +55,11 @@ import time
 import warnings
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 from experiments.command import run
 from experiments.quiet import unheard
+from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.merging import shard
 from pose_regression.inference.video import read_frames
@@ -89,7 +91,7 @@ def main() -> int:
     if options.box:
         boxes = EveryPicture(options.box)
     elif options.boxes is not None:
-        boxes = read_boxes(options.boxes, min_score=options.min_score, category=options.category)
+        boxes = read_boxes(options.boxes, min_score=options.min_score, category=options.category, labels=options.labels)
 
     logging.basicConfig(format="%(message)s")
     logging.getLogger("pose_regression").setLevel(logging.INFO)
@@ -147,6 +149,9 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="COCO detections of people, .json")
     parser.add_argument("--category", metavar="NAME", help="of people in that file (default: person, or the only one)")
+    parser.add_argument(
+        "--labels", choices=get_args(Labels), help="of --boxes, where EXIF turns a picture: upright, or as the file is"
+    )
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
     parser.add_argument("--runtime", default="keras", metavar="NAME", help="auto, or what computes (default: keras)")
@@ -177,6 +182,8 @@ def report(found: Any, boxes: Any, inputs: Any) -> bool:
     left = False
     if boxes is not None:
         left = bool(boxes.skipped.total())
+        if turned := str(boxes.labelling):
+            lines.append(f"{boxes.path}: {turned}")
         lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
         if unnamed := boxes.unnamed:
             lines.append(f"{counted(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")

@@ -25,7 +25,12 @@ def window_of_box(boxes: np.ndarray, *, margin: float = BOX_MARGIN) -> tuple[np.
 
 
 def crop_affine(
-    center: np.ndarray, side: np.ndarray | float, *, rotation: np.ndarray | float = 0.0, flip: np.ndarray | bool = False
+    center: np.ndarray,
+    side: np.ndarray | float,
+    *,
+    rotation: np.ndarray | float = 0.0,
+    flip: np.ndarray | bool = False,
+    turn: np.ndarray | None = None,
 ) -> np.ndarray:
     """Affine from image pixels to crop-normalised coordinates, batched over any leading axes.
 
@@ -34,6 +39,8 @@ def crop_affine(
         side: (...) side of the square crop in image pixels.
         rotation: (...) degrees; the picture turns counter-clockwise about `center`, as seen on the screen.
         flip: (...) bool, mirror left and right after the rotation.
+        turn: (..., 2, 2) where the image's axes point when it is upright, as columns: upright before the rotation. None
+            is the identity.
 
     Returns:
         (..., 3, 3) float64 matrices acting on column vectors (x, y, 1).
@@ -49,6 +56,8 @@ def crop_affine(
     affine = np.zeros((*np.broadcast_shapes(center.shape[:-1], side.shape), 3, 3))
     affine[..., 0, 0], affine[..., 0, 1] = sign * cos, sign * sin
     affine[..., 1, 0], affine[..., 1, 1] = -sin, cos
+    if turn is not None:
+        affine[..., :2, :2] = affine[..., :2, :2] @ turn
     affine[..., :2, 2] = 0.5 - (affine[..., :2, :2] @ center[..., None])[..., 0]
     affine[..., 2, 2] = 1.0
     return affine

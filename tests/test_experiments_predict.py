@@ -157,6 +157,35 @@ def test_a_wrong_box_costs_itself_and_is_counted(command, tmp_path, capsys):
     ]
 
 
+@pytest.mark.parametrize("labels", [None, "file", "upright"])
+def test_boxes_in_the_pixels_of_a_file_that_exif_turns(command, tmp_path, capsys, labels):
+    """The file is 80 wide and 60 high, and shown turned clockwise, 60 wide: stored (x, y) is shown at (60 - y, x)."""
+    picture = Image.open(io.BytesIO(encode(0, width=80, height=60)))
+    exif = picture.getexif()
+    exif[0x0112] = 6
+    picture.save(tmp_path / "a.jpg", exif=exif)
+    upright = labels == "upright"
+    box = [30, 50, 20, 10] if upright else [50, 10, 10, 20]
+    content = {
+        "images": [{"id": 5, "file_name": "a.jpg"} | ({} if labels else {"width": 80, "height": 60})],
+        "annotations": [{"image_id": 5, "bbox": box}],
+    }
+    (tmp_path / "boxes.json").write_text(json.dumps(content))
+    given = ["--labels", labels] if labels else []
+    assert command("a.jpg", "--boxes", "boxes.json", "--output", "out", "--results", "list.json", *given) == 0
+    written = json.loads((tmp_path / "out/poses.json").read_text())
+    assert [(i["id"], i["width"], i["height"]) for i in written["images"]] == [(5, 60, 80)]
+    (person,) = written["annotations"]
+    assert person["bbox"] == [30, 50, 20, 10]
+    shown = np.reshape(person["keypoints"], (16, 3))
+    (result,) = json.loads((tmp_path / "list.json").read_text())
+    answered = np.reshape(result["keypoints"], (16, 3))
+    expected = shown[:, :2] if upright else np.column_stack([shown[:, 1], 60 - shown[:, 0]])
+    np.testing.assert_allclose(answered[:, :2], expected, atol=0.011)
+    assert result["image_id"] == 5 and (answered[:, 2] == shown[:, 2]).all()
+    assert "EXIF turns 1 picture" in capsys.readouterr().err
+
+
 def test_where_everybody_is_left_out_the_command_ends_with_1(command, tmp_path, capsys):
     write_photos(tmp_path, "a.jpg")
     entry = {"file_name": "a.jpg", "category_id": 3, "bbox": [5, 5, 20, 30]}

@@ -107,7 +107,8 @@ def plan_epoch(
     shift = _spread(uniform[:, 6:8], -augmentation.translation, augmentation.translation, 0.0)
 
     side = side * zoom
-    affine = crop_affine(center + shift * side[:, None], side, rotation=rotation, flip=flip)
+    turn = np.stack([sample.turn for sample in samples])
+    affine = crop_affine(center + shift * side[:, None], side, rotation=rotation, flip=flip, turn=turn)
     points = transform_points(affine, joints)
     mirror = np.array(skeleton.flip)
     points = np.where(flip[:, None, None], points[:, mirror], points)

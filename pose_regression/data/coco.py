@@ -12,8 +12,8 @@ has no partner, and there are no `flip_pairs`, pictures cannot be mirrored (`Ann
 
 `keypoints` are x, y, v with v 0 for not labelled, 1 for labelled but hidden and 2 for visible; both of the latter are
 trained and scored. The crop is the square about the centre of `bbox`, `BOX_MARGIN` times its longer side wide, exactly
-as `PosePredictor` cuts it. Positions are pixels of the picture file, pixel i covering [i, i+1), and are taken as they
-are. Pictures that EXIF turns are left out: which way up their annotation is cannot be told.
+as `PosePredictor` cuts it. Positions are pixels, pixel i covering [i, i+1), of the upright picture or of the file where
+EXIF turns it: `orientation` says how that is told. In samples they are pixels of the file.
 
 Source of the format: cocodataset.org, "Data format".
 """
@@ -21,7 +21,7 @@ Source of the format: cocodataset.org, "Data format".
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, TypeGuard
@@ -31,15 +31,16 @@ from PIL import Image
 
 from pose_regression.data import sides
 from pose_regression.data.identity import matched
+from pose_regression.data.orientation import Labelling, Labels, annotated_size, to_upright, turn_of
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
-from pose_regression.geometry import window_of_box
+from pose_regression.geometry import invert, transform_points, window_of_box
 from pose_regression.skeleton import Skeleton, mirrored
 
 __all__ = ["Annotated", "load", "skeleton_of"]
 
-CROWD, UNLABELLED, TURNED = "crowds", "people without keypoints", "people in pictures that EXIF turns"
+CROWD, UNLABELLED = "crowds", "people without keypoints"
 OTHER, UNUSABLE = "of other categories", "entries that cannot be used"
 MISSING = "people in pictures that are missing or of another size"
 """Why an annotation is skipped."""
@@ -48,7 +49,6 @@ SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png")
 """Of pictures that are looked for by another name than the file's."""
 
 _FARTHEST = 1e6
-_EXIF_ORIENTATION = 0x0112
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -68,9 +68,13 @@ class Annotated:
     """The joints' names as the file has them."""
     lonely: tuple[str, ...] = ()
     """Joints whose names show a side, without a partner: no picture can be mirrored."""
+    labelling: Labelling = field(default_factory=Labelling)
+    """In which pixels the labels of pictures are that EXIF turns."""
 
 
-def load(annotations: str | Path, images: str | Path, *, category: str | None = None) -> Annotated:
+def load(
+    annotations: str | Path, images: str | Path, *, category: str | None = None, labels: Labels | None = None
+) -> Annotated:
     """Read an annotation file in the COCO keypoints format.
 
     Args:
@@ -78,11 +82,11 @@ def load(annotations: str | Path, images: str | Path, *, category: str | None = 
             annotation uses do not count, and annotations of categories without keypoints are ignored.
         images: the folder that the pictures' `file_name` starts from.
         category: the name of the only category to take; None takes all that have keypoints.
+        labels: in which pixels annotations of pictures are that EXIF turns; None asks their width and height.
 
     Returns:
-        People, skeleton, and how many annotations were skipped: crowds, people without keypoints, people in pictures
-        with an EXIF orientation, of other categories than the one wanted, and entries that are wrong. A joint that no
-        person in the file has is never supervised.
+        People, skeleton, and how many annotations were skipped: crowds, people without keypoints, of other categories
+        than the one wanted, and entries that are wrong. A joint that no person in the file has is never supervised.
 
     Raises:
         PoseError: a missing, damaged or contradictory file; a picture that is missing, or has another size than the
@@ -97,7 +101,7 @@ def load(annotations: str | Path, images: str | Path, *, category: str | None = 
     wanted = _wanted(categories, entries, category, path)
     skeleton = _common_skeleton(wanted, path)
     of_picture: dict[int | str, list[tuple[str, np.ndarray, np.ndarray]]] = {key: [] for key in pictures}
-    skipped = Counter({CROWD: 0, UNLABELLED: 0, TURNED: 0})
+    skipped = Counter({CROWD: 0, UNLABELLED: 0})
     first_wrong = ""
     for where, entry in entries:
         try:
@@ -118,35 +122,34 @@ def load(annotations: str | Path, images: str | Path, *, category: str | None = 
 
     labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
     supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
-    samples = []
+    samples, labelling = [], Labelling(labels)
     for index, (key, people) in enumerate(of_picture.items()):
         if not people:
             continue
         try:
-            file, size, turned = _picture(*pictures[key], images)
+            picture = _picture(*pictures[key], images, labelling)
         except PoseError as error:
             skipped[MISSING] += len(people)
             first_wrong = first_wrong or str(error)
             continue
-        if turned:
-            skipped[TURNED] += len(people)
-            continue
         for person, (where, box, joints) in enumerate(people):
-            if size and ((box[2:] <= 0).any() or (box[:2] >= size).any()):
+            if picture.size and ((box[2:] <= 0).any() or (box[:2] >= picture.size).any()):
                 skipped[UNUSABLE] += 1
                 first_wrong = first_wrong or (
-                    f"{where}: its bbox lies outside its picture of {size[0]} x {size[1]} pixels."
+                    f"{where}: its bbox lies outside its picture of {picture.size[0]} x {picture.size[1]} pixels."
                 )
                 continue
             center, side = window_of_box(box)
-            samples.append(Sample(file, center, float(side), joints, supervised, image_index=index, person=person))
+            points = transform_points(picture.to_file, np.vstack([center, joints]))
+            sample = Sample(picture.file, points[0], float(side), points[1:], supervised, turn=picture.turn)
+            samples.append(replace(sample, image_index=index, person=person))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise PoseError(f"{path} has nobody to train on. Received: {reasons}{first_wrong and f'; {first_wrong}'}")
     kind = next(entry for _, entry in wanted.values())
     names = tuple(kind["keypoints"])
     alone = sides.lonely(names) if kind.get("flip_pairs") is None else ()
-    return Annotated(samples, skeleton, dict(skipped), names, alone)
+    return Annotated(samples, skeleton, dict(skipped), names, alone, labelling)
 
 
 def _wanted(
@@ -361,8 +364,17 @@ def _numbers(entry: Mapping[str, Any], key: str, count: int, where: str) -> np.n
     return values.astype(np.float64)
 
 
-def _picture(where: str, entry: Mapping[str, Any], images: Path) -> tuple[str, tuple[int, int] | None, bool]:
-    """Path of the file; its width and height, None if it can't be read as a picture; whether EXIF turns it."""
+@dataclass(frozen=True, eq=False)
+class _Picture:
+    file: str
+    size: tuple[int, int] | None = None
+    """Width and height in the annotation's pixels; None if it can't be read as a picture."""
+    turn: np.ndarray = field(default_factory=lambda: np.eye(2))
+    to_file: np.ndarray = field(default_factory=lambda: np.eye(3))
+    """(3, 3) the annotation's pixels -> the file's."""
+
+
+def _picture(where: str, entry: Mapping[str, Any], images: Path, labelling: Labelling) -> _Picture:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
         raise PoseError(f"{where}: 'file_name' must be text. Received: {_SHORT.repr(name)}")
@@ -371,17 +383,19 @@ def _picture(where: str, entry: Mapping[str, Any], images: Path) -> tuple[str, t
         raise PoseError(f"{where}: {_SHORT.repr(name)} is no file in {images}.")
     try:
         with Image.open(file) as picture:
-            size = picture.size
-            # That of PNG's class would decode the picture.
-            turned = Image.Image.getexif(picture).get(_EXIF_ORIENTATION, 1) != 1
+            stored, turn = picture.size, turn_of(picture)
     except Exception:  # PIL raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError, ...
-        return str(file), None, False
-    said = tuple(_length(entry.get(key)) or real for key, real in zip(("width", "height"), size, strict=True))
-    if not turned and said != size:
+        return _Picture(str(file))
+    upright = tuple(np.abs(turn) @ stored)
+    said = annotated_size(entry)
+    if not any(all(a in (b, None) for a, b in zip(said, size, strict=True)) for size in (stored, upright)):
         raise PoseError(
-            f"{where}: {_SHORT.repr(name)} has {size[0]} x {size[1]} pixels, not {' x '.join(map(_SHORT.repr, said))}."
+            f"{where}: {_SHORT.repr(name)} has {stored[0]} x {stored[1]} pixels, "
+            f"not {' x '.join(map(_SHORT.repr, said))}."
         )
-    return str(file), size, turned
+    if labelling.of(said, stored, turn) == "upright":
+        return _Picture(str(file), upright, turn, invert(to_upright(turn, stored)))
+    return _Picture(str(file), stored, turn)
 
 
 def _file(name: str, images: Path) -> Path | None:
@@ -400,11 +414,3 @@ def _file(name: str, images: Path) -> Path | None:
 @cache
 def _files(folder: Path) -> list[Path]:
     return sorted(path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES)
-
-
-def _length(value: Any) -> Any:
-    """Width or height as a number where it is one in any form; tools write 0 or null where they do not know it."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value

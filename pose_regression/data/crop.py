@@ -22,7 +22,7 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
 
     Args:
         encoded: scalar string, the bytes of a JPEG or PNG; grey, CMYK, RGBA and 16 bits become 8-bit RGB.
-            EXIF orientation is not applied: annotations are in pixels of the file.
+            EXIF orientation is not applied; `affine` may have it (`crop_affine`).
         affine: (3, 3) float32, image pixels -> crop-normalised; pixel i covers [i, i+1).
         size: side of the crop in pixels.
 

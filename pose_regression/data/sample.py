@@ -30,6 +30,9 @@ class Sample:
     """0-based index of the person within the image's annotation."""
     weight: np.ndarray | None = None
     """(J,) in [0, 1], of each joint in the losses; None is 1 throughout. Below 1 where a network labelled the joint."""
+    turn: np.ndarray = field(default_factory=lambda: np.eye(2))
+    """(2, 2) where the file's axes point in the upright picture, as columns (`orientation.turn_of`). The network sees
+    people upright; coordinates are of the file all the same."""
 
     @property
     def present(self) -> np.ndarray:

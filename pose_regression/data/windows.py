@@ -17,15 +17,21 @@ class Windows:
     """(N, 2) float64, image pixels."""
     side: np.ndarray
     """(N,) float64, image pixels."""
+    turn: np.ndarray | None = None
+    """(N, 2, 2) of `crop_affine`."""
 
     def affine(self, *, zoom: float = 1.0, flip: bool = False) -> np.ndarray:
         """(N, 3, 3) float64, image pixels -> crop, of windows `zoom` times as wide, mirrored if `flip`."""
-        return crop_affine(self.center, self.side * zoom, flip=flip)
+        return crop_affine(self.center, self.side * zoom, flip=flip, turn=self.turn)
 
 
 def windows_of_samples(samples: Sequence[Sample]) -> Windows:
     """The samples' own windows."""
-    return Windows(np.stack([sample.center for sample in samples]), np.array([sample.side for sample in samples]))
+    return Windows(
+        np.stack([sample.center for sample in samples]),
+        np.array([sample.side for sample in samples]),
+        np.stack([sample.turn for sample in samples]),
+    )
 
 
 def windows_of_boxes(boxes: np.ndarray, *, margin: float = BOX_MARGIN) -> Windows:

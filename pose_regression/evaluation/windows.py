@@ -5,7 +5,7 @@ windows refined by the answer.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -194,4 +194,5 @@ def refined(windows: Windows, pixels: np.ndarray, *, reach: float = 1.5, momentu
     Source: `refine_pred` of deephar's `mpii_tools.py`, which the authors wrote but never called.
     """
     center, side = window_of_box(np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1), margin=reach)
-    return Windows(momentum * windows.center + (1 - momentum) * center, np.maximum(side, 1.0))
+    center = momentum * windows.center + (1 - momentum) * center
+    return replace(windows, center=center, side=np.maximum(side, 1.0))

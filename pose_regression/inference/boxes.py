@@ -11,9 +11,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pose_regression.data.identity import matched
+from pose_regression.data.orientation import Labelling, Labels, annotated_size, to_upright
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
+from pose_regression.geometry import invert, transform_points
 
 __all__ = ["Boxes", "EveryPicture", "People", "read_boxes"]
 
@@ -36,9 +40,11 @@ class People:
     """Those of one picture."""
 
     boxes: list[list[float]] = field(default_factory=list)
-    """x0, y0, x1, y1 in pixels of the upright picture."""
+    """x0, y0, x1, y1 in pixels of the picture; where EXIF turns it, `Boxes.labelling` says of which."""
     id: int | str | None = None
     """What the file calls the picture, where it does."""
+    size: tuple[Any, Any] = (None, None)
+    """The picture's width and height as the file has them."""
 
 
 @dataclass
@@ -54,6 +60,8 @@ class Boxes:
     """Boxes left out, by reason."""
     unnamed: int = 0
     """Pictures asked for that the file does not name."""
+    labelling: Labelling = field(default_factory=Labelling)
+    """In which pixels the boxes of pictures are that EXIF turns."""
 
     def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
         """The people of each picture; None for those that the file does not name.
@@ -75,6 +83,29 @@ class Boxes:
         names = matched(videos, by_video, where=str(self.path))
         return [by_video[names[i]] if i in names else {} for i in range(len(videos))]
 
+    def upright(
+        self, people: People, stored: tuple[int, int], turn: np.ndarray
+    ) -> tuple[list[list[float]], np.ndarray]:
+        """A picture's boxes, of those that have something in it, in pixels of the upright picture.
+
+        Args:
+            people: of the picture.
+            stored: its width and height in the file.
+            turn: `turn_of` it.
+
+        Returns:
+            x0, y0, x1, y1 of each; and (3, 3), pixels of the upright picture -> those that the boxes were in, None if
+            they are the same.
+        """
+        boxes, to_labels = people.boxes, None
+        if self.labelling.of(people.size, stored, turn) == "file":
+            affine = to_upright(turn, stored)
+            corners = transform_points(affine, np.reshape(boxes, (-1, 2, 2)))
+            boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
+            to_labels = invert(affine)
+        width, height = np.abs(turn) @ stored
+        return self.inside(boxes, width, height), to_labels
+
     def inside(self, boxes: Iterable[list[float]], width: int, height: int) -> list[list[float]]:
         """The boxes of which something lies in a picture of that many pixels; the others are counted."""
         boxes = list(boxes)
@@ -88,7 +119,7 @@ class EveryPicture(Boxes):
 
     def __init__(self, boxes: Sequence[Sequence[float]]):
         """`boxes`: x0, y0, x1, y1 in pixels; `PoseError` for one without area."""
-        super().__init__(Path("--box"), {})
+        super().__init__(Path("--box"), {}, labelling=Labelling("upright"))
         for box in boxes:
             x0, y0, x1, y1 = box
             if not (all(map(_is_number, box)) and x1 - x0 >= 1 and y1 - y0 >= 1 and max(map(abs, box)) <= _FARTHEST):
@@ -117,7 +148,9 @@ class _EveryFrame(Mapping[int, People]):
         return 1
 
 
-def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = None) -> Boxes:
+def read_boxes(
+    path: Path, *, min_score: float = 0.5, category: str | None = None, labels: Labels | None = None
+) -> Boxes:
     """Read a list of detections, or an object with `images`, `annotations` and `categories`.
 
     Args:
@@ -126,17 +159,20 @@ def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = Non
         min_score: detections below this are left out.
         category: the people's category, by its name, or its id as text; None finds it in `categories`: the one called
             person, or the only one. Without `categories` it is COCO's, 1.
+        labels: in which pixels boxes of pictures are that EXIF turns; None asks the pictures' width and height.
 
     Raises:
         PoseError: no such file, no detections in COCO's format, or the people's category cannot be told.
     """
     content = read_json(path)
-    images: dict[str, tuple[str, Any]] = {}
+    images: dict[str, str] = {}
+    people: dict[str, People] = {}
     person, title = None, "person"
     if isinstance(content, dict):
         for image in _objects(content.get("images")):
             if isinstance(image.get("file_name"), str):
-                images[_key(image.get("id"))] = image["file_name"], image.get("id")
+                images[_key(image.get("id"))] = image["file_name"]
+                people[image["file_name"]] = People(id=image.get("id"), size=annotated_size(image))
         person, title = _category(_objects(content.get("categories")), category, path)
         content = content.get("annotations")
     elif category is not None:
@@ -144,7 +180,6 @@ def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = Non
     if not isinstance(content, list):
         raise PoseError(f"{path} holds no COCO detections; expected a list, or an object with a list 'annotations'.")
     person = _key(PERSON if person is None else person)
-    people = {name: People(id=number) for name, number in images.values()}
     skipped: Counter[str] = Counter()
     for entry in content:
         name, box = _read(entry, images, person, min_score)
@@ -156,15 +191,15 @@ def read_boxes(path: Path, *, min_score: float = 0.5, category: str | None = Non
         else:
             of_picture.boxes.append(box)
     number = int(person) if person.isdecimal() else person
-    return Boxes(path, people, (number, title), skipped)
+    return Boxes(path, people, (number, title), skipped, labelling=Labelling(labels))
 
 
-def _read(entry: Any, images: Mapping[str, tuple[str, Any]], person: str, min_score: float) -> tuple[str, Any]:
+def _read(entry: Any, images: Mapping[str, str], person: str, min_score: float) -> tuple[str, Any]:
     """An entry's picture, empty if it has none; and its box x0, y0, x1, y1, or why it is left out."""
     if not isinstance(entry, dict):
         return "", UNUSABLE
     number = _key(entry.get("image_id"))
-    name = _key(entry.get("file_name")) or (images[number][0] if number in images else number)
+    name = _key(entry.get("file_name")) or images.get(number, number)
     if not name:
         return "", NAMELESS
     if "category_id" in entry and _key(entry["category_id"]) != person:

@@ -7,19 +7,21 @@ import glob
 import os
 import time
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from pose_regression.data.identity import parts
 from pose_regression.data.images import IMAGE_SUFFIXES
 from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_csv, write_json
-from pose_regression.inference.photographs import load_upright, upright_size
+from pose_regression.inference.photographs import load_upright, stored_size_and_turn
 from pose_regression.inference.pose import draw_people
 from pose_regression.inference.video import Source, is_url, is_video, shown, stem
 from pose_regression.inference.video_poses import Following, Stream, predict_video
@@ -186,8 +188,17 @@ def predict_images(
     """Images, in batches that span them; see `predict_files`."""
     found = output.found
     errors: dict[int, PoseError] = {}
-    given = (None if boxes is None else _inside(boxes, people[path], path) for path, _ in files)
-    answers = stream([path for path, _ in files], given, on_error=errors.__setitem__)
+    to_labels: dict[Path, np.ndarray | None] = {}
+
+    def given() -> Iterator[list[list[float]] | None]:
+        for path, _ in files:
+            if boxes is None:
+                yield None
+            else:
+                of_picture, to_labels[path] = _placed(boxes, people[path], path)
+                yield of_picture
+
+    answers = stream([path for path, _ in files], given(), on_error=errors.__setitem__)
     for position, ((path, overlay), poses) in enumerate(zip(files, answers, strict=True)):
         progress.step()
         try:
@@ -198,7 +209,9 @@ def predict_images(
             found.broken.append(str(error))
             continue
         of_picture = people.get(path)
-        found.add(str(path), picture, poses, id=None if of_picture is None else of_picture.id)
+        found.add(
+            str(path), picture, poses, id=None if of_picture is None else of_picture.id, to_labels=to_labels.get(path)
+        )
         output.keep()
         if boxes is None and not poses:
             found.nobody.append(str(path))
@@ -209,11 +222,11 @@ def predict_images(
             found.broken.append(str(error))
 
 
-def _inside(boxes: Boxes, people: People | None, path: Path) -> list[list[float]]:
-    """A picture's boxes without those that lie outside of it; all, where its size cannot be read."""
+def _placed(boxes: Boxes, people: People | None, path: Path) -> tuple[list[list[float]], np.ndarray | None]:
+    """`Boxes.upright` of a picture; where its size cannot be read, all boxes as they are."""
     if people is None or not people.boxes:
-        return []
+        return [], None
     try:
-        return boxes.inside(people.boxes, *upright_size(path))
+        return boxes.upright(people, *stored_size_and_turn(path))
     except PoseError:  # the predictor finds it, too, and it is told then
-        return people.boxes
+        return people.boxes, None

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from pose_regression.files import atomic_path
+from pose_regression.geometry import transform_points
 from pose_regression.inference.pose import Pose
 from pose_regression.skeleton import Skeleton
 
@@ -32,6 +33,8 @@ class Picture:
     """A video frame's position, from 0."""
     seconds: float | None = None
     """A video frame's time, from the video's start."""
+    to_labels: np.ndarray | None = None
+    """(3, 3) pixels of the upright picture -> those of the input's boxes; None if they are the same."""
 
 
 @dataclass
@@ -60,10 +63,11 @@ class Found:
         id: int | str | None = None,
         frame: int | None = None,
         seconds: float | None = None,
+        to_labels: np.ndarray | None = None,
     ) -> None:
         """One more (H, W, 3) picture and its people."""
         self.people += [(len(self.pictures), pose) for pose in people]
-        self.pictures.append(Picture(name, picture.shape[1], picture.shape[0], id, frame, seconds))
+        self.pictures.append(Picture(name, picture.shape[1], picture.shape[0], id, frame, seconds, to_labels))
 
     def ids(self) -> list[int | str]:
         """The id of each picture: the input's own, once; new numbers, from 1, for the others."""
@@ -117,9 +121,15 @@ def write_json(path: Path, found: Found) -> None:
 
 
 def write_results(path: Path, found: Found) -> None:
-    """The list that `loadRes` of COCO's tools reads; its `image_id` are those of the file of boxes."""
+    """The list that `loadRes` of COCO's tools reads; image ids and pixels are those of the file of boxes."""
     kept = ("image_id", "category_id", "keypoints", "score")
-    _dump(path, [{key: entry[key] for key in kept} for entry in found.annotations()])
+    results = [{key: entry[key] for key in kept} for entry in found.annotations()]
+    for result, (index, _) in zip(results, found.people, strict=True):
+        if (affine := found.pictures[index].to_labels) is not None:
+            triples = np.reshape(result["keypoints"], (-1, 3))
+            places = transform_points(affine, triples[:, :2]).round(2).tolist()
+            result["keypoints"] = [n for place, v in zip(places, triples[:, 2], strict=True) for n in (*place, int(v))]
+    _dump(path, results)
 
 
 def write_csv(path: Path, found: Found, *, form: str = "wide") -> None:

@@ -1,7 +1,7 @@
 """Any image, upright: what the file is, where its pixels lie, crops of it as evaluation cuts them.
 
 Every picture is used upright: EXIF orientation is applied, and boxes and joints are in pixels of the upright image, as
-viewers show it. (Evaluation works in pixels of the file; data sets carry no orientation.)
+viewers show it (`data.orientation`).
 
 What every kind of image becomes: 8-bit RGB, or float where that keeps more. Grey is repeated; 16 bits are scaled by
 255/65535; CMYK is converted without a colour profile; transparency lies over black, as the crop's outside is black; of
@@ -22,27 +22,33 @@ import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
 from pose_regression.data.crop import crop, crop_pixels, decode, normalize
+from pose_regression.data.orientation import to_upright, turn_of
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 
-__all__ = ["MAX_PIXELS", "ImageLike", "Photograph", "load_upright", "name_of", "open_photograph", "upright_size"]
+__all__ = [
+    "MAX_PIXELS",
+    "ImageLike",
+    "Photograph",
+    "load_upright",
+    "name_of",
+    "open_photograph",
+    "stored_size_and_turn",
+]
 
 ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
 """A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16,
 or float in [0, 1]."""
 
-_EXIF_ORIENTATION = 0x0112
 
-
-def upright_size(path: str | os.PathLike[str]) -> tuple[int, int]:
-    """Width and height of a picture file as it is meant to be seen, from its header.
+def stored_size_and_turn(path: str | os.PathLike[str]) -> tuple[tuple[int, int], np.ndarray]:
+    """Width and height of a picture file as it is stored, and `turn_of` it, from its header.
 
     Raises:
         PoseError: the header can't be read.
     """
     with _opened(path, name_of(path, 0)) as picture:
-        width, height = np.abs(_orientation(picture)) @ picture.size
-    return int(width), int(height)
+        return picture.size, turn_of(picture)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,43 +128,19 @@ def open_photograph(image: ImageLike, name: str) -> Photograph:
     if isinstance(image, (str, os.PathLike)):
         with _opened(image, name) as picture:
             if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                return _photograph(name, Path(image).read_bytes(), picture.size, _orientation(picture))
+                return _photograph(name, Path(image).read_bytes(), picture.size, turn_of(picture))
             pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
-            return _photograph(name, pixels, picture.size, _orientation(picture))
+            return _photograph(name, pixels, picture.size, turn_of(picture))
     if isinstance(image, Image.Image):
         _check_size(image, name)
-        return _photograph(name, _pixels(image, name), image.size, _orientation(image))
+        return _photograph(name, _pixels(image, name), image.size, turn_of(image))
     pixels = _array(image, name)
-    return _photograph(name, pixels, (pixels.shape[1], pixels.shape[0]), _ORIENTATIONS[1])
+    return _photograph(name, pixels, (pixels.shape[1], pixels.shape[0]), np.eye(2, dtype=int))
 
 
 def _photograph(name: str, content: bytes | np.ndarray, stored: tuple[int, int], turn: np.ndarray) -> Photograph:
-    upright = np.eye(3)
-    upright[:2, :2] = turn
-    upright[:2, 2] = np.maximum(-turn, 0) @ stored  # moves the turned rectangle's corner back to the origin
     width, height = np.abs(turn) @ stored
-    return Photograph(name, content, (int(width), int(height)), upright)
-
-
-# EXIF orientation -> where the stored x and y axes point in the upright picture, as columns.
-_ORIENTATIONS = {
-    1: np.array([[1, 0], [0, 1]]),
-    2: np.array([[-1, 0], [0, 1]]),
-    3: np.array([[-1, 0], [0, -1]]),
-    4: np.array([[1, 0], [0, -1]]),
-    5: np.array([[0, 1], [1, 0]]),
-    6: np.array([[0, -1], [1, 0]]),
-    7: np.array([[0, -1], [-1, 0]]),
-    8: np.array([[0, 1], [-1, 0]]),
-}
-
-
-def _orientation(picture: Image.Image) -> np.ndarray:
-    try:
-        exif = Image.Image.getexif(picture)  # that of PNG's class would decode the image first
-        return _ORIENTATIONS.get(exif.get(_EXIF_ORIENTATION, 1), _ORIENTATIONS[1])
-    except Exception:  # PIL raises struct.error, SyntaxError, ...; without a readable tag the photo is taken as it is
-        return _ORIENTATIONS[1]
+    return Photograph(name, content, (int(width), int(height)), to_upright(turn, stored))
 
 
 @contextmanager
@@ -261,11 +243,11 @@ def load_upright(image: ImageLike) -> np.ndarray:
     name = name_of(image, 0)
     if isinstance(image, (str, os.PathLike)):
         with _opened(image, name) as picture:
-            pixels, turn = _pixels(picture, name), _orientation(picture)
+            pixels, turn = _pixels(picture, name), turn_of(picture)
     elif isinstance(image, Image.Image):
-        pixels, turn = _pixels(image, name), _orientation(image)
+        pixels, turn = _pixels(image, name), turn_of(image)
     else:
-        pixels, turn = _array(image, name), _ORIENTATIONS[1]
+        pixels, turn = _array(image, name), np.eye(2, dtype=int)
     return _turned(pixels, turn)
 
 

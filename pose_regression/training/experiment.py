@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
 from pose_regression.data.augment import AUTHORS, PAPER, Augmentation
+from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, read_json
 
@@ -147,6 +148,8 @@ class Coco:
     """of the pictures, the last, kept for validation where there is no other file"""
     category: str | None = None
     """name of the only category to take, where several have joints"""
+    labels: Labels | None = None
+    """pictures that EXIF turns are labelled upright, or as in the file; else their width and height tell"""
 
 
 Data = Mpii | Lsp | Coco

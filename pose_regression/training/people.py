@@ -78,13 +78,14 @@ def _lsp(data: Lsp) -> People:
 
 
 def _coco(data: Coco) -> People:
-    annotated = coco.load(data.annotations, data.images, category=data.category)
+    annotated = coco.load(data.annotations, data.images, category=data.category, labels=data.labels)
     skeleton = annotated.skeleton
     print(f"{len(skeleton)} joints: {_described(skeleton, annotated.written)}", flush=True)
-    _print_skipped(data.annotations, annotated.skipped)
+    _print_skipped(data.annotations, annotated)
     if data.validation:
-        other = coco.load(data.validation, data.validation_images or data.images, category=data.category)
-        _print_skipped(data.validation, other.skipped)
+        folder = data.validation_images or data.images
+        other = coco.load(data.validation, folder, category=data.category, labels=data.labels)
+        _print_skipped(data.validation, other)
         if other.skeleton.names != skeleton.names:
             raise PoseError(
                 f"{data.validation} has other joints than {data.annotations}: {', '.join(other.skeleton.names)}."
@@ -145,7 +146,9 @@ def _renamed(a: str, b: str, first: str, second: str) -> str:
     return "" if (a, b) == (first, second) else f" (called {a}, {b})"
 
 
-def _print_skipped(path: Path, skipped: dict[str, int]) -> None:
-    reasons = [f"{count} {reason}" for reason, count in skipped.items() if count]
+def _print_skipped(path: Path, annotated: coco.Annotated) -> None:
+    reasons = [f"{count} {reason}" for reason, count in annotated.skipped.items() if count]
     if reasons:
         print(f"{path}: skipped {', '.join(reasons)}.", flush=True)
+    if turned := str(annotated.labelling):
+        print(f"{path}: {turned}", flush=True)
