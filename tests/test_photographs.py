@@ -76,6 +76,20 @@ def test_kinds_of_pictures(predictor, tmp_path):
         assert np.abs(predictor.predict(image, people="whole")[0].pixels - reference).max() < 0.1, name
 
 
+def test_the_bytes_of_a_file_are_the_file(predictor, tmp_path):
+    for suffix in (".jpg", ".png", ".bmp"):
+        path = save(tmp_path / f"a{suffix}", photo(1))
+        content = path.read_bytes()
+        np.testing.assert_array_equal(
+            pixels_of(predictor.predict(content, people="whole")), pixels_of(predictor.predict(path, people="whole"))
+        )
+        np.testing.assert_array_equal(load_upright(content), load_upright(path))
+    with pytest.raises(PoseError, match=r"images\[1\] is empty"):
+        predictor.predict([content, b""], people="whole")
+    with pytest.raises(PoseError, match=r"images\[0\] is not an image of a known format"):
+        predictor.predict(b"no picture")
+
+
 def test_transparency_lies_over_black(predictor, tmp_path):
     pixels = np.full((40, 40, 4), 200, np.uint8)
     pixels[:, :20, 3], pixels[:, 20:, 3] = 0, 128

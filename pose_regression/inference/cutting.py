@@ -61,7 +61,7 @@ def _ratio(shrink: float) -> int:
 
 
 def _rectangle(stored: tuple[int, int], corners: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
-    """Corner and extent (x, y), in reduced pixels, of what a crop with these corners needs, as `crop._window` has it."""
+    """Corner and extent (x, y), in reduced pixels, of what a crop with these corners needs (`data.crop._window`)."""
     reduced = -(-np.array(stored) // ratio)
     low, high = np.floor(corners.min(axis=1)).astype(int), np.ceil(corners.max(axis=1)).astype(int)
     first = np.clip(low // ratio - 2, 0, reduced - 1)
@@ -126,9 +126,7 @@ def _resample(pixels: np.ndarray, linear: np.ndarray, offset: np.ndarray, size: 
     return crop.reshape(size, size, 3)
 
 
-def _taps(
-    step: float, start: float, size: int, length: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+def _taps(step: float, start: float, size: int, length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
     """The two pixels along an axis between which each of `size` points lies, and their weights; 0 outside."""
     place = np.arange(size, dtype=np.float32) * np.float32(step) + np.float32(start)
     before = np.floor(place)

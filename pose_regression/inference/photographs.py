@@ -8,12 +8,12 @@ What every kind of image becomes: 8-bit RGB, or float where that keeps more. Gre
 an animation or a multi-page file the first picture counts.
 """
 
+import io
 import os
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from functools import cache
 from pathlib import Path
 from typing import Any, cast
 
@@ -21,10 +21,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from pose_regression.data.crop import crop, crop_pixels, decode, normalize
 from pose_regression.data.orientation import to_upright, turn_of
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
+from pose_regression.inference.cutting import cut, decode_whole
 
 __all__ = [
     "MAX_PIXELS",
@@ -36,9 +36,9 @@ __all__ = [
     "stored_size_and_turn",
 ]
 
-ImageLike = str | os.PathLike[str] | Image.Image | np.ndarray
-"""A path, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8, uint16,
-or float in [0, 1]."""
+ImageLike = str | os.PathLike[str] | bytes | Image.Image | np.ndarray
+"""A path, the bytes of a picture file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA:
+uint8, uint16, or float in [0, 1]."""
 
 
 def stored_size_and_turn(path: str | os.PathLike[str]) -> tuple[tuple[int, int], np.ndarray]:
@@ -65,10 +65,8 @@ class Photograph:
 
     def cut(self, affine: np.ndarray, size: int) -> np.ndarray:
         """(size, size, 3) float32 in [-1, 1]; `affine` (3, 3): pixels of the upright image -> crop-normalised."""
-        kind = tf.string if isinstance(self.content, bytes) else tf.as_dtype(self.content.dtype)
         try:
-            with tf.device("CPU"):
-                return _cropper(kind, size)(self.content, (affine @ self.upright).astype(np.float32)).numpy()
+            return cut(self.content, _stored_size(self), affine @ self.upright, size)
         except tf.errors.InvalidArgumentError as error:
             raise PoseError(f"{self.name} is truncated or damaged.") from error
 
@@ -77,8 +75,7 @@ class Photograph:
         if not isinstance(self.content, bytes):
             return self
         try:
-            with tf.device("CPU"):
-                pixels = _decoder()(self.content, np.array(_stored_size(self), np.int32)).numpy()
+            pixels = decode_whole(self.content, _stored_size(self))
         except tf.errors.InvalidArgumentError as error:
             raise PoseError(f"{self.name} is truncated or damaged.") from error
         return replace(self, content=pixels)
@@ -89,9 +86,10 @@ class Photograph:
         return _turned(pixels, self.upright[:2, :2])
 
 
-def _stored_size(photograph: Photograph) -> np.ndarray:
+def _stored_size(photograph: Photograph) -> tuple[int, int]:
     """Width and height as stored."""
-    return np.abs(photograph.upright[:2, :2]) @ photograph.size
+    width, height = np.abs(photograph.upright[:2, :2]) @ photograph.size
+    return int(width), int(height)
 
 
 def _turned(pixels: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -104,31 +102,13 @@ def _turned(pixels: np.ndarray, turn: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(pixels[::vertical, ::horizontal])
 
 
-@cache
-def _decoder() -> Callable:
-    def whole(encoded: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        return decode(encoded, tf.zeros(2, tf.int32), size, tf.constant(0), tf.constant(1))[0]
-
-    return tf.function(whole, input_signature=[tf.TensorSpec([], tf.string), tf.TensorSpec([2], tf.int32)])
-
-
-@cache
-def _cropper(kind: tf.DType, size: int) -> Callable:
-    encoded = kind == tf.string
-    signature = [tf.TensorSpec([] if encoded else [None, None, 3], kind), tf.TensorSpec([3, 3], tf.float32)]
-
-    def cut(image: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:
-        return normalize(crop(image, affine, size) if encoded else crop_pixels(image, affine, size))
-
-    return tf.function(cut, input_signature=signature)
-
-
 def open_photograph(image: ImageLike, name: str) -> Photograph:
     """Check an image's header; decode it only if evaluation's decoder would not give what is promised above."""
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (str, os.PathLike, bytes)):
         with _opened(image, name) as picture:
             if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                return _photograph(name, Path(image).read_bytes(), picture.size, turn_of(picture))
+                content = image if isinstance(image, bytes) else Path(image).read_bytes()
+                return _photograph(name, content, picture.size, turn_of(picture))
             pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
             return _photograph(name, pixels, picture.size, turn_of(picture))
     if isinstance(image, Image.Image):
@@ -144,12 +124,12 @@ def _photograph(name: str, content: bytes | np.ndarray, stored: tuple[int, int],
 
 
 @contextmanager
-def _opened(path: str | os.PathLike[str], name: str) -> Iterator[Image.Image]:
+def _opened(image: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
     """The picture with its header read; whatever goes wrong with the file, here or in the block, is a `PoseError`."""
     try:
-        if not os.path.getsize(path) and os.path.isfile(path):
+        if image == b"" if isinstance(image, bytes) else not os.path.getsize(image) and os.path.isfile(image):
             raise PoseError(f"{name} is empty.")
-        with _open_large(path) as picture:
+        with _open_large(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
             _check_size(picture, name)
             if picture.format == "EPS":  # PIL would have Ghostscript run it
                 raise PoseError(f"{name} is PostScript, a program and no picture.")
@@ -170,13 +150,13 @@ def _opened(path: str | os.PathLike[str], name: str) -> Iterator[Image.Image]:
 _OPENING = threading.Lock()
 
 
-def _open_large(path: str | os.PathLike[str]) -> Image.Image:
+def _open_large(file: str | os.PathLike[str] | io.BytesIO) -> Image.Image:
     """`Image.open` of any size, which the caller checks: PIL's own limit is lower, and a process has only one."""
     with _OPENING:
         before = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            return Image.open(path)
+            return Image.open(file)
         finally:
             Image.MAX_IMAGE_PIXELS = before
 
@@ -241,7 +221,7 @@ def load_upright(image: ImageLike) -> np.ndarray:
         PoseError: as for `PosePredictor.predict`.
     """
     name = name_of(image, 0)
-    if isinstance(image, (str, os.PathLike)):
+    if isinstance(image, (str, os.PathLike, bytes)):
         with _opened(image, name) as picture:
             pixels, turn = _pixels(picture, name), turn_of(picture)
     elif isinstance(image, Image.Image):

@@ -1,13 +1,15 @@
 """From photographs and boxes to joints in pixels, with evaluation's own preprocessing."""
 
 import os
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property
-from itertools import groupby, islice, repeat, zip_longest
+from functools import cached_property, partial
+from itertools import chain, groupby, islice, repeat, starmap, zip_longest
 from pathlib import Path
-from typing import Any, cast
+from threading import Lock
+from typing import Any, TypeVar, cast
 
 import keras
 import numpy as np
@@ -19,6 +21,7 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views
 from pose_regression.forks import check_process
 from pose_regression.geometry import BOX_MARGIN
+from pose_regression.inference.loaders import cores
 from pose_regression.inference.people import MAX_PEOPLE, Detector, Find, find_detector, look_for, once
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
 from pose_regression.inference.pose import Pose
@@ -30,6 +33,8 @@ from pose_regression.skeleton import PA16J, Skeleton, complete
 __all__ = ["BOX_MARGIN", "PosePredictor"]
 
 _FARTHEST = 1e6
+
+_R = TypeVar("_R")
 
 
 class PosePredictor:
@@ -101,9 +106,9 @@ class PosePredictor:
         """The poses of all people, image by image.
 
         Args:
-            images: one image or a sequence of them, or an array (N, H, W, C). An image is a path, a PIL image, or an
-                array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8 in [0, 255], uint16 in [0, 65535] or
-                float in [0, 1].
+            images: one image or a sequence of them, or an array (N, H, W, C). An image is a path, the bytes of a
+                file, a PIL image, or an array (H, W), (H, W, 1), (H, W, 3) RGB or (H, W, 4) RGBA: uint8 in [0, 255],
+                uint16 in [0, 65535] or float in [0, 1].
             boxes: None has the people looked for, as `people` says. Otherwise the people in pixels of the upright
                 image, x0 y0 x1 y1: (n, 4) or (4,) for one image; for a sequence, one such entry, or None, for each
                 image. The crop is then the square about the box's centre whose side is `BOX_MARGIN` times its longer
@@ -145,14 +150,15 @@ class PosePredictor:
     ) -> Iterator[list[Pose]]:
         """The people of each image, image by image, for any number of images.
 
-        Batches span images. The next batch is read in a thread of its own while the network works on one, so no more
-        than one decoded image and two batches of crops are in memory, whatever the number of images and people.
+        Batches span images. The next batch is made in a thread of its own while the network works on one, its images
+        read by as many threads as there are cores, but no more than `batch_size`: so few decoded images and three
+        batches of crops at most are in memory, whatever the number of images and people.
 
         Args:
             images: as for `predict`; may be a generator, which runs in that thread.
             boxes: an entry for each image, as for `predict`, or None.
-            people: as for `predict`; the detector looks in that thread, and a photograph is decoded once for it and for
-                the crops.
+            people: as for `predict`; the detector looks in that thread, one image after the other, and a photograph is
+                decoded once for it and for the crops.
             max_people: as for `predict`.
             flip: as for `predict`.
             crops: as for `predict`.
@@ -168,8 +174,13 @@ class PosePredictor:
         if max_people < 1:
             raise PoseError(f"max_people must be at least 1. Received: max_people={max_people}")
         looker = _Looker(people, max_people)
-        coming = _views(images, boxes, looker, crops=crops, flip=flip, size=self.size)
-        answers = (answer for batch in _ahead(_batched(coming, self.batch_size)) for answer in self._answer(batch))
+        alone = isinstance(images, Sequence) and len(images) == 1  # nothing to read beside the network
+        readers = 0 if alone else min(cores(), self.batch_size)
+        coming = _views(images, boxes, looker, crops=crops, flip=flip, size=self.size, readers=readers)
+        batches = _batched(coming, self.batch_size)
+        if not alone:
+            batches = _ahead(batches)
+        answers = (answer for batch in batches for answer in self._answer(batch))
         for _, of_image in groupby(answers, key=lambda answer: answer.view.image):
             found = list(of_image)
             last = found[-1].view
@@ -199,7 +210,7 @@ class PosePredictor:
             PoseError: as `predict`, and if there isn't exactly one box.
         """
         check_process()
-        seen = list(_views([image], [box], _Looker("whole"), crops=1, flip=False, size=self.size))
+        seen = list(_views([image], [box], _Looker("whole"), crops=1, flip=False, size=self.size, readers=0))
         if seen[-1].error is not None:
             raise seen[-1].error
         if len(seen) != 1 or seen[0].crop is None:
@@ -271,13 +282,18 @@ class _Answer:
 
 
 class _Looker:
-    """Finds the people of a photograph; the detector is opened when it is needed first."""
+    """Finds the people of a photograph; the detector is opened when it is needed first, by whichever thread."""
 
     def __init__(self, people: str | Find | Detector, max_people: int = MAX_PEOPLE):
-        self.people, self.max_people = people, max_people
+        self.people, self.max_people, self._opening = people, max_people, Lock()
+
+    @property
+    def detector(self) -> Detector | None:
+        with self._opening:
+            return self._detector
 
     @cached_property
-    def detector(self) -> Detector | None:
+    def _detector(self) -> Detector | None:
         return find_detector(self.people)
 
 
@@ -291,21 +307,66 @@ class _Person:
 
 
 def _views(
-    images: Iterable[ImageLike], boxes: Iterable[Any] | None, looker: _Looker, *, crops: int, flip: bool, size: int
+    images: Iterable[ImageLike],
+    boxes: Iterable[Any] | None,
+    looker: _Looker,
+    *,
+    crops: int,
+    flip: bool,
+    size: int,
+    readers: int,
 ) -> Iterator[_View]:
-    """Every person's crops; what is wrong with an image comes as its last view."""
-    for position, (image, given) in enumerate(_pairs(images, boxes)):
-        try:
-            source = open_photograph(image, name_of(image, position))
-            source, people = _people(source, given, looker)
-            yield from _views_of_people(position, source, people, crops=crops, flip=flip, size=size)
-        except PoseError as error:
-            yield _View(position, error)
+    """Every person's crops; what is wrong with an image comes as its last view.
+
+    Images are read by `readers` threads, as many images ahead of the one that is asked for; 0: when they are asked for.
+    """
+    cut = partial(_views_of_people, looker=looker, crops=crops, flip=flip, size=size)
+    items = ((position, *pair) for position, pair in enumerate(_pairs(images, boxes)))
+    read = partial(_read, looker=looker, cut=cut)
+    return chain.from_iterable(_in_threads(read, items, threads=readers) if readers else starmap(read, items))
+
+
+def _in_threads(function: Callable[..., _R], items: Iterable[tuple[Any, ...]], *, threads: int) -> Iterator[_R]:
+    """`function(*item)` of each, in order; `threads` of them are under way beyond the one that is asked for."""
+    with ThreadPoolExecutor(threads) as pool:
+        coming: deque[Future[_R]] = deque()
+        for item in items:
+            coming.append(pool.submit(function, *item))
+            if len(coming) > threads:
+                yield coming.popleft().result()
+        while coming:
+            yield coming.popleft().result()
+
+
+def _read(
+    position: int, image: ImageLike, given: Any, *, looker: _Looker, cut: Callable[..., Iterator[_View]]
+) -> Iterator[_View]:
+    """One image's views, made as far as any thread may: its first crop, or its pixels if people are to be looked for.
+
+    Detectors are asked by whoever takes the views, one image after the other.
+    """
+    try:
+        source = open_photograph(image, name_of(image, position))
+        looking = given is None and looker.detector is not None
+        if looking:
+            source = source.decoded()
+    except PoseError as error:
+        return iter([_View(position, error)])
+    coming = _to_the_end(position, cut(position, source, given))
+    return coming if looking else chain(list(islice(coming, 1)), coming)
+
+
+def _to_the_end(position: int, views: Iterator[_View]) -> Iterator[_View]:
+    try:
+        yield from views
+    except PoseError as error:
+        yield _View(position, error)
 
 
 def _views_of_people(
-    position: int, source: Photograph, people: Sequence[_Person], *, crops: int, flip: bool, size: int
+    position: int, source: Photograph, given: Any, *, looker: _Looker, crops: int, flip: bool, size: int
 ) -> Iterator[_View]:
+    people = _people(source, given, looker)
     if not people:
         yield _View(position)
     for number, person in enumerate(people):
@@ -318,19 +379,15 @@ def _views_of_people(
             yield _View(position, None, number, person.detection, person.box, affine, mirrored, crop)
 
 
-def _people(source: Photograph, given: Any, looker: _Looker) -> tuple[Photograph, list[_Person]]:
-    """The people in boxes that were given, or in those that a detector gives, or in the whole image; the photograph
-    comes back decoded where it had to be.
-    """
+def _people(source: Photograph, given: Any, looker: _Looker) -> list[_Person]:
+    """The people in boxes that were given, or in those that a detector gives, or in the whole image."""
     if given is not None:
-        return source, [_Person(box, BOX_MARGIN) for box in _boxes(given, source)]
+        return [_Person(box, BOX_MARGIN) for box in _boxes(given, source)]
     if looker.detector is None:
-        return source, [_Person(np.array([0.0, 0.0, *source.size]), 1.0)]
-    source = source.decoded()
+        return [_Person(np.array([0.0, 0.0, *source.size]), 1.0)]
     boxes, scores = look_for(looker.detector, source.whole(), max_people=looker.max_people)
     margin = looker.detector.margin
-    found = [_Person(box, margin, score) for box, score in zip(boxes.astype(float), scores.tolist(), strict=True)]
-    return source, found
+    return [_Person(box, margin, score) for box, score in zip(boxes.astype(float), scores.tolist(), strict=True)]
 
 
 def _each_once(poses: list[Pose]) -> list[Pose]:
@@ -368,7 +425,7 @@ def _boxes(given: Any, source: Photograph) -> np.ndarray:
 
 
 def _is_single(images: Any) -> bool:
-    return isinstance(images, (str, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
+    return isinstance(images, (str, bytes, os.PathLike, Image.Image)) or getattr(images, "ndim", 4) < 4
 
 
 def _short(value: Any) -> str:
