@@ -35,6 +35,12 @@ def test_the_import_alone_loads_neither_keras_nor_tensorflow():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("module", ["model.regression", "model.weights", "training.losses"])
+def test_any_module_may_be_the_first_that_is_imported(module):
+    assert run(f"import pose_regression.{module} as m; print(m.__name__)") == f"pose_regression.{module}"
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("order", ["pose_regression, keras", "keras, pose_regression"])
 def test_a_keras_file_loads_whichever_is_imported_first(order, tmp_path):
     pose_regression.PoseRegressor((32, 32, 3), num_blocks=1, width=16).save(tmp_path / "a.keras")

@@ -7,11 +7,13 @@ from functools import cache
 from pathlib import Path
 
 import keras
+import numpy as np
 
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import check_images, without_broken
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict_blocks
+from pose_regression.model.growth import grown
 from pose_regression.model.load import load_model
 from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import DEFAULTS, PoseRegressor
@@ -157,18 +159,30 @@ def _alone(report: Callable) -> Callable:
 def start_from(model: PoseRegressor, weights: str | Path) -> None:
     """Give `model` the weights of a network for any joints, except to the layers whose shape the joints decide.
 
+    Of a network with fewer features or blocks, it begins as that one grown (`model.growth`).
+
     Raises:
-        PoseError: no such weights, or a network of another width or fewer blocks; `model` is then unchanged.
+        PoseError: no such weights, or a network that is larger or built otherwise; `model` is then unchanged.
     """
-    source = named_weights(load_model(weights)[0])
-    fitting = {}
-    for name, variable in named_weights(model).items():
-        if name in source and source[name].shape == variable.shape:
-            fitting[name] = variable
-        elif not name.endswith(("/heatmaps/kernel", "/project/kernel")):
-            raise PoseError(
-                f"--weights {weights} is a network of another size: {name} is "
-                f"{tuple(source[name].shape) if name in source else 'missing'}, expected {tuple(variable.shape)}."
-            )
-    for name, variable in fitting.items():
-        variable.assign(source[name].value)
+    source = {name: np.array(variable.value) for name, variable in named_weights(load_model(weights)[0]).items()}
+    variables = named_weights(model)
+    shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
+    if any(
+        name not in source or _features(name, source[name].shape) != _features(name, s) for name, s in shapes.items()
+    ):
+        maps = next(source[name].shape[-1] for name in source if name.endswith("/heatmaps/kernel"))
+        try:
+            source = grown(source, {name: _features(name, shape, maps) for name, shape in shapes.items()})
+        except PoseError as error:
+            raise PoseError(f"--weights {weights} is a network of another size: {error}") from error
+        print(f"{weights} is a smaller network: this one begins as it, grown.", flush=True)
+    for name, variable in variables.items():
+        if source[name].shape == shapes[name]:
+            variable.assign(source[name])
+
+
+def _features(name: str, shape: tuple[int, ...], maps: int = 0) -> tuple[int, ...]:
+    """A weight's shape with another number of maps."""
+    if name.endswith("/heatmaps/kernel"):
+        return (*shape[:3], maps)
+    return (*shape[:2], maps, shape[3]) if name.endswith("/project/kernel") else shape
