@@ -12,7 +12,8 @@ setup(
     package_data={
         "pose_regression.shipped_weights": [
             "*.weights.h5", "soft_labels.csv.gz", "people.tflite", "LICENSE-people", "NOTICE", "SHA256", "README.md",
-        ]
+        ],
+        "pose_regression.inference.demo": ["index.html", "demo.css", "demo.js", "example.jpg"],
     },
     python_requires=">=3.11,<3.14",
     install_requires=[
@@ -25,7 +26,7 @@ setup(
         "keras-hub": ["keras-hub>=0.29"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         "video": ["av>=15"],
-        "demo": ["opencv-python>=4.10", "gradio>=6.31"],
+        "demo": ["opencv-python>=4.10", "fastapi>=0.115", "uvicorn>=0.30"],
         "test": [
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",
         ],

@@ -14,12 +14,11 @@ address may ask 30 times a minute. Photographs are kept in no file or log.
 """
 
 import argparse
-import socket
 
 import numpy as np
 
 from experiments.command import run
-from experiments.web import add_options, announce, check_address, upload_limit
+from experiments.web import add_options, check_address, listen, upload_limit
 from pose_regression.errors import PoseError
 from pose_regression.inference.limits import PER_MINUTE
 
@@ -37,7 +36,7 @@ def main() -> None:
     if options.per_minute < 1:
         raise PoseError(f"--per-minute must be at least 1. Received: {options.per_minute}")
     try:
-        from pose_regression.inference.server import create_app, http_server
+        from pose_regression.inference.server import create_app
     except ImportError as error:
         raise PoseError("The server needs FastAPI and uvicorn: pip install -e '.[serve]'.") from error
     from pose_regression.inference.predictor import PosePredictor
@@ -45,10 +44,7 @@ def main() -> None:
     predictor = PosePredictor(options.weights)
     predictor.predict(np.zeros((64, 64, 3), np.uint8))  # the first one is slow: nobody shall wait for it
     app = create_app(predictor, max_bytes=max_bytes, per_minute=options.per_minute)
-    family = socket.AF_INET6 if ":" in options.host else socket.AF_INET
-    with socket.create_server((options.host, options.port), family=family) as listening:
-        announce(options.host, options.port, server="server")
-        http_server(app).run(sockets=[listening])
+    listen(app, options.host, options.port, server="server")
 
 
 if __name__ == "__main__":

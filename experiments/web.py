@@ -3,6 +3,7 @@
 import argparse
 import socket
 import sys
+from typing import Any
 
 from pose_regression.errors import PoseError
 from pose_regression.inference.limits import is_local
@@ -31,11 +32,16 @@ def add_options(parser: argparse.ArgumentParser, *, port: int, megabytes: int) -
     )
 
 
-def announce(host: str, port: int, *, server: str) -> None:
-    """Say where `server` listens, and whether others can reach it."""
-    if not is_local(host):
-        print(f"Whoever can reach {host}:{port} can use the {server}: it has no password.", file=sys.stderr)
-    print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+def listen(app: Any, host: str, port: int, *, server: str) -> None:
+    """Serve an application until Ctrl-C; say where, and whether others can reach it."""
+    from pose_regression.inference.reception import http_server
+
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.create_server((host, port), family=family) as listening:
+        if not is_local(host):
+            print(f"Whoever can reach {host}:{port} can use the {server}: it has no password.", file=sys.stderr)
+        print(f"http://{host}:{port}  (Ctrl-C ends it)", flush=True)
+        http_server(app).run(sockets=[listening])
 
 
 def upload_limit(megabytes: float) -> int:

@@ -3,8 +3,11 @@
 import io
 import ipaddress
 import os
+import shutil
 import socket
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -64,6 +67,22 @@ def photograph() -> bytes:
     buffer = io.BytesIO()
     Image.fromarray(render(3, size=(320, 256))[0]).save(buffer, "JPEG", quality=92)
     return buffer.getvalue()
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A headless Chromium: Playwright's own or the machine's."""
+    api = pytest.importorskip("playwright.sync_api", reason="Playwright is not installed")
+    with api.sync_playwright() as playwright:
+        own = playwright.chromium.executable_path
+        names = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
+        path = own if Path(own).exists() else next(filter(None, map(shutil.which, names)), None)
+        if path is None:
+            pytest.skip("no Chromium: playwright install chromium")
+        # Chromium's sandbox needs rights that root in a container lacks.
+        started = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield started
+        started.close()
 
 
 @pytest.fixture(scope="session")

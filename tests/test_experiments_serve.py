@@ -22,8 +22,9 @@ from PIL import Image
 
 from experiments import serve
 from experiments.command import run
-from pose_regression.inference import server
-from pose_regression.inference.server import create_app, http_server
+from pose_regression.inference import reception
+from pose_regression.inference.reception import http_server
+from pose_regression.inference.server import create_app
 
 MAX_BYTES = 200_000
 JPEG = {"Content-Type": "image/jpeg"}
@@ -227,7 +228,7 @@ def test_other_machines_may_ask_so_often_and_this_one_always(monkeypatch):
     predictor.may_answer.set()
     with running(predictor, per_minute=2) as port:
         assert [ask(port, "POST", "/predict", b"x", JPEG)[0] for _ in range(3)] == [200, 200, 200]
-        monkeypatch.setattr(server, "is_local", lambda host: False)
+        monkeypatch.setattr(reception, "is_local", lambda host: False)
         assert [ask(port, "POST", "/predict", b"x", JPEG)[0] for _ in range(2)] == [200, 200]
         status, answer = ask(port, "POST", "/predict", b"x", JPEG)
         assert status == 429 and answer["error"].startswith("More than 2 requests in 60 seconds")
@@ -281,7 +282,7 @@ def test_a_client_that_goes_in_the_middle_harms_nobody(photograph, predictor, ca
 
 def test_connections_are_limited_and_free_their_places():
     with running(Stub()) as port:
-        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(server.CONNECTIONS)]
+        idle = [socket.create_connection(("127.0.0.1", port)) for _ in range(reception.CONNECTIONS)]
         assert b" 503 " in said(port, b"GET /health HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n").splitlines()[0]
         for connection in idle:
             connection.close()

@@ -1,0 +1,1 @@
+"""The demo's page: photographs in the browser, the people in them, and what the network made of each."""
