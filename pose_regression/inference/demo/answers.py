@@ -16,7 +16,7 @@ from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.coco_files import Found, write_csv, write_json
 from pose_regression.inference.limits import as_file
 from pose_regression.inference.people import MAX_PEOPLE, SHIPPED_MARGIN, find_detector
-from pose_regression.inference.photographs import load_upright, upright_size
+from pose_regression.inference.photographs import load_upright, open_photograph
 from pose_regression.inference.pose import Pose, draw_people
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.visualize import joint_colors, person_color
@@ -83,7 +83,7 @@ def poses_of(predictor: PosePredictor, path: Path, people: Sequence[Person] | No
     if people is None:
         kind = "whole" if find_detector("auto") is None else "found"
         return [(kind, pose) for pose in predictor.predict(path)]
-    size = upright_size(path)
+    size = open_photograph(path, str(path)).size
     for person in people:
         check_box(person, size)
     poses = predictor.predict(path, [person.window() for person in people])

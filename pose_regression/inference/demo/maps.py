@@ -7,7 +7,7 @@ from PIL import Image
 
 from pose_regression.inference.demo.answers import Person, check_box, data_uri
 from pose_regression.inference.limits import as_file
-from pose_regression.inference.photographs import upright_size
+from pose_regression.inference.photographs import open_photograph
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.skeleton import Skeleton
 from pose_regression.visualize import heatmaps_to_rgb, softmax_map
@@ -33,7 +33,7 @@ def maps_of(predictor: PosePredictor, content: bytes, name: str, person: Person)
         PoseError: as `PosePredictor.inspect`, the photograph being called `name`.
     """
     with as_file(content, name) as path:
-        check_box(person, upright_size(path))
+        check_box(person, open_photograph(path, str(path)).size)
         pose, seen = predictor.inspect(path, person.window())
     crop = Image.fromarray(seen["crop"])
     parts, context = softmax_map(seen["heatmaps"]), softmax_map(seen.get("context_heatmaps", np.zeros((1, 1, 0))))
