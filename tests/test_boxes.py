@@ -55,7 +55,7 @@ def test_a_file_of_something_else_is_one_sentence(tmp_path, content, message):
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 1' + "0" * 400 + "]}", "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, "wide"]}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 0]}', "without a usable bbox"),
-        ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": null}', "without a usable bbox"),
+        ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": "high"}', "without a usable bbox"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "score": 0.49}', "below the score"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "category_id": 2}', "of other categories"),
         ('{"file_name": "a.jpg", "bbox": [1, 2, 3, 4], "category_id": 1, "iscrowd": 1}', "of crowds"),
@@ -129,3 +129,17 @@ def test_numbers_may_have_gone_through_a_table_or_a_text(tmp_path, entry, kept):
     content = {"images": [{"id": 1, "file_name": "a.jpg"}], "annotations": [entry], "categories": categories}
     boxes = read_boxes(write(tmp_path, content))
     assert boxes.people["a.jpg"].boxes == [CORNERS] * kept and boxes.people["a.jpg"].id == 1
+
+
+def test_an_id_that_the_file_does_not_list_is_counted(tmp_path):
+    content = {
+        "images": [{"id": 2**60 + 1, "file_name": "a.jpg"}],
+        "annotations": [{"image_id": float(2**60 + 1), "bbox": BOX}, {"image_id": 2**60 + 1, "bbox": BOX}],
+    }
+    boxes = read_boxes(write(tmp_path, content))
+    assert boxes.people["a.jpg"].boxes == [CORNERS] and boxes.people["a.jpg"].id == 2**60 + 1
+    assert boxes.skipped == {"of an image_id that the file does not list": 1}
+
+
+def test_a_score_of_null_is_none(tmp_path):
+    assert boxes_by_name(write(tmp_path, [{"file_name": "a.jpg", "bbox": BOX, "score": None}])) == {"a.jpg": [CORNERS]}

@@ -287,17 +287,16 @@ FAULTS = [
     (_set(*PERSON, "image_id", "seven"), "annotations[0]: 'image_id' must be the id of an entry of this file"),
     (_set(*PERSON, "image_id", [7]), "annotations[0]: 'image_id' must be the id of an entry of this file"),
     (_set(*PERSON, "category_id", None), "annotations[0]: 'category_id' must be the id of an entry of this file"),
-    (_set(*PERSON, "iscrowd", "no"), "annotations[0]: 'iscrowd' must be 0 or 1. Received: 'no'"),
     (_set(*PERSON, "keypoints", POINTS[:-1]), "'keypoints' must be 15 finite numbers of at most 1e+06. Received: 14"),
     (_set(*PERSON, "keypoints", 3), "annotations[0]: 'keypoints' must be 15 finite numbers"),
     (_set(*PERSON, "keypoints", 3, float("nan")), "annotations[0]: 'keypoints' must be 15 finite numbers"),
     (_set(*PERSON, "keypoints", 3, 10**400), "annotations[0]: 'keypoints' must be 15 finite numbers"),
     (_set(*PERSON, "keypoints", 3, -(2**63)), "annotations[0]: 'keypoints' must be 15 finite numbers"),
-    (_set(*PERSON, "keypoints", 3, "1"), "annotations[0]: 'keypoints' must be 15 finite numbers"),
+    (_set(*PERSON, "keypoints", 3, "one"), "annotations[0]: 'keypoints' must be 15 finite numbers"),
     (_set(*PERSON, "keypoints", 5, 3), "annotations[0]: v of keypoint 2 must be 0, 1 or 2. Received: 3"),
-    (_set(*PERSON, "bbox", None), "annotations[0]: 'bbox' must be 4 finite numbers"),
-    (_set(*PERSON, "bbox", [1, 2, 3, float("inf")]), "annotations[0]: 'bbox' must be 4 finite numbers"),
-    (_set(*PERSON, "bbox", [1, 2, 0, 9]), "annotations[0]: 'bbox' must be at least a pixel wide and high"),
+    (_set(*PERSON, "bbox", [1, 2, 9]), "annotations[0]: 'bbox' must be 4 numbers, at least a pixel wide and high"),
+    (_set(*PERSON, "bbox", [1, 2, 3, float("inf")]), "annotations[0]: 'bbox' must be 4 numbers"),
+    (_set(*PERSON, "bbox", [1, 2, 0, 9]), "annotations[0]: 'bbox' must be 4 numbers, at least a pixel wide and high"),
     (_set(*PERSON, "bbox", [100, 2, 9, 9]), "annotations[0]: its bbox lies outside its picture of 100 x 120 pixels"),
     (_set(*PERSON, "iscrowd", 1), "nobody to train on. Received: 2 crowds, 1 people without keypoints"),
 ]
@@ -429,6 +428,19 @@ def test_a_category_that_no_annotation_uses_does_not_count_and_one_can_be_chosen
     assert annotated.skipped[coco.OTHER] == 3
     with pytest.raises(PoseError, match="no category 'cat'; expected one of child, kite, dog"):
         coco.load(tmp_path / "coco.json", images, category="cat")
+
+
+def test_a_picture_listed_twice_alike_is_one(load):
+    content = valid()
+    content["images"].append(dict(content["images"][0]))
+    assert len(load(content).samples) == 1
+
+
+def test_a_person_without_a_box_has_that_of_its_labelled_joints(load):
+    content = valid()
+    del content["annotations"][0]["bbox"]
+    (sample,) = load(content).samples  # joints at x 30 to 70, y 10 to 90
+    assert sample.center.tolist() == [50, 50] and sample.side == 100
 
 
 @pytest.mark.parametrize("one", [7.0, "7"])

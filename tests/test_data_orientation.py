@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from pose_regression.data.orientation import Labelling, annotated_size, to_upright, turn_of
+from pose_regression.data.entries import annotated_size
+from pose_regression.data.orientation import Labelling, to_upright, turn_of
 from pose_regression.geometry import transform_points
 
 

@@ -24,14 +24,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cache
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from pose_regression.data import sides
+from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
 from pose_regression.data.identity import matched
-from pose_regression.data.orientation import Labelling, Labels, annotated_size, to_upright, turn_of
+from pose_regression.data.orientation import Labelling, Labels, to_upright, turn_of
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
@@ -47,8 +48,6 @@ MISSING = "people in pictures that are missing or of another size"
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png")
 """Of pictures that are looked for by another name than the file's."""
-
-_FARTHEST = 1e6
 
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = 80
@@ -100,22 +99,22 @@ def load(
     entries = list(_entries(content, "annotations", path))
     wanted = _wanted(categories, entries, category, path)
     skeleton = _common_skeleton(wanted, path)
-    of_picture: dict[int | str, list[tuple[str, np.ndarray, np.ndarray]]] = {key: [] for key in pictures}
+    of_picture: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {picture: [] for picture in pictures}
     skipped = Counter({CROWD: 0, UNLABELLED: 0})
     first_wrong = ""
     for where, entry in entries:
         try:
-            picture = _known(entry, "image_id", pictures, where)
-            number = _known(entry, "category_id", categories, where)
-            if number not in wanted:
-                if categories[number][1].get("keypoints"):
+            of = _known(entry, "image_id", pictures, where)
+            category_id = _known(entry, "category_id", categories, where)
+            if category_id not in wanted:
+                if categories[category_id][1].get("keypoints"):
                     skipped[OTHER] += 1
-            elif _is_crowd(entry, where):
+            elif is_crowd(entry):
                 skipped[CROWD] += 1
             elif (joints := _joints(entry, len(skeleton), where)) is None:
                 skipped[UNLABELLED] += 1
             else:
-                of_picture[picture].append((where, _box(entry, where), joints))
+                of_picture[of].append((where, _box(entry, where), joints))
         except PoseError as error:
             skipped[UNUSABLE] += 1
             first_wrong = first_wrong or str(error)
@@ -123,11 +122,11 @@ def load(
     labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
     supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
     samples, labelling = [], Labelling(labels)
-    for index, (key, people) in enumerate(of_picture.items()):
+    for index, (of, people) in enumerate(of_picture.items()):
         if not people:
             continue
         try:
-            picture = _picture(*pictures[key], images, labelling)
+            picture = _picture(*pictures[of], images, labelling)
         except PoseError as error:
             skipped[MISSING] += len(people)
             first_wrong = first_wrong or str(error)
@@ -153,20 +152,23 @@ def load(
 
 
 def _wanted(
-    categories: Mapping[int | str, tuple[str, dict]], entries: list[tuple[str, dict]], name: str | None, path: Path
-) -> dict[int | str, tuple[str, dict]]:
+    categories: Mapping[str, tuple[str, dict]], entries: list[tuple[str, dict]], name: str | None, path: Path
+) -> dict[str, tuple[str, dict]]:
     """The categories with keypoints that annotations use, or the one of that name."""
-    named = {key: found for key, found in categories.items() if name is None or _same(name, found[1].get("name"), key)}
+    named = {
+        number: found for number, found in categories.items()
+        if name is None or _same(name, found[1].get("name"), number)
+    }  # fmt: skip
     if not named and name is not None:
         known = ", ".join(str(entry.get("name")) for _, entry in categories.values())
         raise PoseError(f"{path} has no category {name!r}; expected one of {known}.")
-    with_joints = {key: found for key, found in named.items() if found[1].get("keypoints")}
-    used = {way for _, entry in entries for way in _ways(entry.get("category_id"))}
-    return {key: found for key, found in with_joints.items() if key in used} or with_joints
+    with_joints = {number: found for number, found in named.items() if found[1].get("keypoints")}
+    used = {key(entry.get("category_id")) for _, entry in entries}
+    return {number: found for number, found in with_joints.items() if number in used} or with_joints
 
 
-def _same(wanted: str, name: Any, key: int | str) -> bool:
-    return wanted == str(key) or wanted.strip().casefold() == str(name).strip().casefold()
+def _same(wanted: str, name: Any, known: str) -> bool:
+    return wanted == known or wanted.strip().casefold() == str(name).strip().casefold()
 
 
 def skeleton_of(category: Mapping[str, Any], where: str) -> Skeleton:
@@ -233,7 +235,9 @@ def _pairs(category: Mapping[str, Any], key: str, names: list[str], where: str) 
     if not isinstance(pairs, list):
         raise PoseError(f"{where}: {key!r} must be a list of pairs of joints. Received: {_SHORT.repr(pairs)}")
     for pair in pairs:
-        if not (isinstance(pair, list) and len(pair) == 2 and all(_is_id(joint) and joint in known for joint in pair)):
+        if not (
+            isinstance(pair, list) and len(pair) == 2 and all(_is_joint(joint) and joint in known for joint in pair)
+        ):
             raise PoseError(
                 f"{where}: {key!r} must have pairs of joints, by name or by number from 1 to {len(names)}. "
                 f"Received: {_SHORT.repr(pair)}"
@@ -241,7 +245,11 @@ def _pairs(category: Mapping[str, Any], key: str, names: list[str], where: str) 
     return [(known[a], known[b]) for a, b in pairs]
 
 
-def _common_skeleton(categories: Mapping[int | str, tuple[str, dict]], path: Path) -> Skeleton:
+def _is_joint(value: Any) -> bool:
+    return isinstance(value, (int, str)) and not isinstance(value, bool)
+
+
+def _common_skeleton(categories: Mapping[str, tuple[str, dict]], path: Path) -> Skeleton:
     skeletons = {where: skeleton_of(entry, where) for where, entry in categories.values() if entry.get("keypoints")}
     if not skeletons:
         raise PoseError(f"{path} has no joints: none of its {len(categories)} categories has 'keypoints'.")
@@ -271,47 +279,26 @@ def _entries(content: Mapping[str, Any], key: str, path: Path) -> Iterable[tuple
         yield where, entry
 
 
-def _by_id(entries: Iterable[tuple[str, dict]], path: Path) -> dict[int | str, tuple[str, dict]]:
-    found: dict[int | str, tuple[str, dict]] = {}
+def _by_id(entries: Iterable[tuple[str, dict]], path: Path) -> dict[str, tuple[str, dict]]:
+    found: dict[str, tuple[str, dict]] = {}
     for where, entry in entries:
-        key = entry.get("id")
-        if not _is_id(key):
-            raise PoseError(f"{where}: 'id' must be a whole number or text. Received: {_SHORT.repr(key)}")
-        if key in found:
-            raise PoseError(f"{where}: 'id' {_SHORT.repr(key)} is taken by {found[key][0].removeprefix(f'{path}: ')}.")
-        found[key] = where, entry
+        name = key(entry.get("id"))
+        if not name:
+            raise PoseError(f"{where}: 'id' must be a whole number or text. Received: {_SHORT.repr(entry.get('id'))}")
+        if name in found and found[name][1] != entry:
+            first = found[name][0].removeprefix(f"{path}: ")
+            raise PoseError(f"{where}: 'id' {_SHORT.repr(entry['id'])} is taken by {first}.")
+        found.setdefault(name, (where, entry))
     return found
 
 
-def _known(entry: Mapping[str, Any], key: str, entries: Mapping[int | str, Any], where: str) -> int | str:
-    """The id under `key`, which must be one of `entries`."""
-    value = entry.get(key)
-    for way in _ways(value):
-        if way in entries:
-            return way
-    raise PoseError(f"{where}: {key!r} must be the id of an entry of this file. Received: {_SHORT.repr(value)}")
-
-
-def _ways(value: Any) -> Iterable[int | str]:
-    """An id as it is, and as a number or text that another tool makes of it: 1, "1" and 1.0 are one."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    if _is_id(value):
-        yield value
-        yield str(value)
-        if isinstance(value, str) and value.isascii() and value.isdecimal() and len(value) < 100:
-            yield int(value)
-
-
-def _is_id(value: Any) -> TypeGuard[int | str]:
-    return isinstance(value, (int, str)) and not isinstance(value, bool)
-
-
-def _is_crowd(entry: Mapping[str, Any], where: str) -> bool:
-    crowd = entry.get("iscrowd") or 0
-    if not isinstance(crowd, int) or crowd not in (0, 1):
-        raise PoseError(f"{where}: 'iscrowd' must be 0 or 1. Received: {_SHORT.repr(crowd)}")
-    return bool(crowd)
+def _known(entry: Mapping[str, Any], name: str, entries: Mapping[str, Any], where: str) -> str:
+    """The id under `name`, which must be one of `entries`."""
+    value = key(entry.get(name))
+    if value not in entries:
+        received = _SHORT.repr(entry.get(name))
+        raise PoseError(f"{where}: {name!r} must be the id of an entry of this file. Received: {received}")
+    return value
 
 
 def _joints(entry: Mapping[str, Any], count: int, where: str) -> np.ndarray | None:
@@ -337,31 +324,29 @@ def _without_unlabelled(entry: Mapping[str, Any]) -> Mapping[str, Any]:
 
 
 def _is_zero(value: Any) -> bool:
-    return isinstance(value, (int, float)) and value == 0
+    return is_number(number(value)) and number(value) == 0
 
 
 def _box(entry: Mapping[str, Any], where: str) -> np.ndarray:
     """(4,) float64 x0, y0, x1, y1."""
-    box = _numbers(entry, "bbox", 4, where)
-    if (box[2:] < 1).any():
-        raise PoseError(
-            f"{where}: 'bbox' must be at least a pixel wide and high. Received: {_SHORT.repr(box.tolist())}"
-        )
-    return np.concatenate([box[:2], box[:2] + box[2:]])
+    bbox = bbox_of(entry)
+    if bbox is None:
+        received = _SHORT.repr(entry.get("bbox"))
+        raise PoseError(f"{where}: 'bbox' must be 4 numbers, at least a pixel wide and high. Received: {received}")
+    x, y, width, height = bbox
+    return np.array([x, y, x + width, y + height])
 
 
-def _numbers(entry: Mapping[str, Any], key: str, count: int, where: str) -> np.ndarray:
-    """(count,) float64 from the list under `key`."""
-    given = entry.get(key)
-    values = np.empty(0, object)
-    if isinstance(given, list) and len(given) == count and all(isinstance(value, (int, float)) for value in given):
-        values = np.asarray(given)  # integers that no float can hold make it one of objects
-    if values.dtype.kind not in "iuf" or not (np.abs(values.astype(np.float64)) <= _FARTHEST).all():
+def _numbers(entry: Mapping[str, Any], name: str, count: int, where: str) -> np.ndarray:
+    """(count,) float64 from the list under `name`."""
+    given = entry.get(name)
+    values = [number(value) for value in given] if isinstance(given, list) else []
+    if len(values) != count or not all(is_number(value) and abs(value) <= FARTHEST for value in values):
         received = f"{len(given)} entries, {_SHORT.repr(given)}" if isinstance(given, list) else _SHORT.repr(given)
         raise PoseError(
-            f"{where}: {key!r} must be {count} finite numbers of at most {_FARTHEST:g}. Received: {received}"
+            f"{where}: {name!r} must be {count} finite numbers of at most {FARTHEST:g}. Received: {received}"
         )
-    return values.astype(np.float64)
+    return np.array(values, np.float64)
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,13 @@ Viewers and most labelling tools show such a picture upright; those that read th
 The annotated width and height tell which, where turning exchanges them; otherwise the labels are taken as upright.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["Labelling", "Labels", "annotated_size", "to_upright", "turn_of"]
+__all__ = ["Labelling", "Labels", "to_upright", "turn_of"]
 
 Labels = Literal["upright", "file"]
 
@@ -47,18 +46,6 @@ def to_upright(turn: np.ndarray, stored: tuple[int, int]) -> np.ndarray:
     return affine
 
 
-def annotated_size(image: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Width and height of an entry of a COCO file's `images`, numbers in any form; None for what it does not know."""
-    return _length(image.get("width")), _length(image.get("height"))
-
-
-def _length(value: Any) -> Any:
-    try:
-        return (float(value) if isinstance(value, str) else value) or None
-    except ValueError:
-        return value
-
-
 @dataclass
 class Labelling:
     """In which pixels the labels of one file are, and how many of its pictures were turned."""
@@ -74,7 +61,7 @@ class Labelling:
         """In which pixels a picture's labels are.
 
         Args:
-            said: the annotated width and height (`annotated_size`).
+            said: the annotated width and height (`entries.annotated_size`).
             stored: the file's own.
             turn: `turn_of` the picture.
         """

@@ -1,10 +1,9 @@
 """People's boxes from files of person detectors and annotations in COCO's format, and which picture each belongs to.
 
 What is left out is counted by its reason, and costs nothing but itself: boxes of other categories than people, below
-the score, of crowds, and those that are no box.
+the score, of crowds, and those that are no box (`data.entries`).
 """
 
-import math
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
 from pose_regression.data.identity import matched
-from pose_regression.data.orientation import Labelling, Labels, annotated_size, to_upright
+from pose_regression.data.orientation import Labelling, Labels, to_upright
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 from pose_regression.geometry import invert, transform_points
@@ -26,13 +26,11 @@ PERSON = 1
 PEOPLE = ("person", "people", "persons", "human", "pedestrian")
 """Names of the category in files that have several."""
 
-CATEGORY, SCORE, CROWD, UNUSABLE, NAMELESS, OUTSIDE = (
+CATEGORY, SCORE, CROWD, UNUSABLE, NAMELESS, UNLISTED, OUTSIDE = (
     "of other categories", "below the score", "of crowds", "without a usable bbox", "without image_id and file_name",
-    "outside their picture",
+    "of an image_id that the file does not list", "outside their picture",
 )  # fmt: skip
 """Why a box is left out."""
-
-_FARTHEST = 1e6
 
 
 @dataclass
@@ -122,7 +120,7 @@ class EveryPicture(Boxes):
         super().__init__(Path("--box"), {}, labelling=Labelling("upright"))
         for box in boxes:
             x0, y0, x1, y1 = box
-            if not (all(map(_is_number, box)) and x1 - x0 >= 1 and y1 - y0 >= 1 and max(map(abs, box)) <= _FARTHEST):
+            if not (all(map(is_number, box)) and x1 - x0 >= 1 and y1 - y0 >= 1 and max(map(abs, box)) <= FARTHEST):
                 shown = " ".join(f"{value:g}" for value in box)
                 raise PoseError(f"A box is X0 Y0 X1 Y1 in pixels, at least one wide and high. Received: {shown}")
         self.boxes = [list(map(float, box)) for box in boxes]
@@ -154,8 +152,8 @@ def read_boxes(
     """Read a list of detections, or an object with `images`, `annotations` and `categories`.
 
     Args:
-        path: the JSON file. An entry has "image_id" or "file_name", "bbox" [x, y, width, height], and perhaps
-            "category_id", "score" and "iscrowd".
+        path: the JSON file. An entry has "image_id" or "file_name", "bbox" [x, y, width, height] (or what
+            `data.entries` takes for it), and perhaps "category_id", "score" and "iscrowd".
         min_score: detections below this are left out.
         category: the people's category, by its name, or its id as text; None finds it in `categories`: the one called
             person, or the only one. Without `categories` it is COCO's, 1.
@@ -171,69 +169,66 @@ def read_boxes(
     if isinstance(content, dict):
         for image in _objects(content.get("images")):
             if isinstance(image.get("file_name"), str):
-                images[_key(image.get("id"))] = image["file_name"]
-                people[image["file_name"]] = People(id=image.get("id"), size=annotated_size(image))
+                images[key(image.get("id"))] = image["file_name"]
+                people.setdefault(image["file_name"], People(id=image.get("id"), size=annotated_size(image)))
         person, title = _category(_objects(content.get("categories")), category, path)
         content = content.get("annotations")
     elif category is not None:
         person = category
     if not isinstance(content, list):
         raise PoseError(f"{path} holds no COCO detections; expected a list, or an object with a list 'annotations'.")
-    person = _key(PERSON if person is None else person)
+    person = key(PERSON if person is None else person)
     skipped: Counter[str] = Counter()
     for entry in content:
         name, box = _read(entry, images, person, min_score)
         if name:
-            number = entry.get("image_id")
-            of_picture = people.setdefault(name, People(id=number if _key(number) else None))
+            picture = entry.get("image_id")
+            of_picture = people.setdefault(name, People(id=picture if key(picture) else None))
         if isinstance(box, str):
             skipped[box] += 1
         else:
             of_picture.boxes.append(box)
-    number = int(person) if person.isdecimal() else person
-    return Boxes(path, people, (number, title), skipped, labelling=Labelling(labels))
+    category_id = int(person) if person.isdecimal() else person
+    return Boxes(path, people, (category_id, title), skipped, labelling=Labelling(labels))
 
 
 def _read(entry: Any, images: Mapping[str, str], person: str, min_score: float) -> tuple[str, Any]:
     """An entry's picture, empty if it has none; and its box x0, y0, x1, y1, or why it is left out."""
     if not isinstance(entry, dict):
         return "", UNUSABLE
-    number = _key(entry.get("image_id"))
-    name = _key(entry.get("file_name")) or images.get(number, number)
+    picture = key(entry.get("image_id"))
+    name = key(entry.get("file_name")) or images.get(picture, "" if images else picture)
     if not name:
-        return "", NAMELESS
-    if "category_id" in entry and _key(entry["category_id"]) != person:
+        return "", UNLISTED if picture else NAMELESS
+    if "category_id" in entry and key(entry["category_id"]) != person:
         return name, CATEGORY
-    if entry.get("iscrowd") not in (None, 0, "", "0"):
+    if is_crowd(entry):
         return name, CROWD
-    bbox, score = entry.get("bbox"), _number(entry.get("score", 1.0))
-    bbox = [_number(value) for value in bbox] if isinstance(bbox, list) else bbox
-    if not (isinstance(bbox, list) and len(bbox) == 4 and all(map(_is_number, bbox)) and _is_number(score)):
+    bbox, score = bbox_of(entry), entry.get("score")
+    score = 1.0 if score is None else number(score)
+    if bbox is None or not is_number(score):
         return name, UNUSABLE
     if score < min_score:
         return name, SCORE
-    x, y, width, height = map(float, bbox)
-    box = [x, y, x + width, y + height]
-    if width < 1 or height < 1 or max(map(abs, box)) > _FARTHEST:
-        return name, UNUSABLE
-    return name, box
+    x, y, width, height = bbox
+    return name, [x, y, x + width, y + height]
 
 
 def _category(categories: Iterable[dict], wanted: str | None, path: Path) -> tuple[Any, str]:
     """Id and name of the people's category; None if the file has no categories and nothing is wanted."""
-    names = {entry.get("id"): str(entry.get("name", "")) for entry in categories if _key(entry.get("id"))}
+    names = {entry.get("id"): str(entry.get("name", "")) for entry in categories if key(entry.get("id"))}
     if wanted is not None:
-        for number, name in names.items():
-            if wanted.strip().casefold() == name.strip().casefold() or wanted == _key(number):
-                return number, name
+        for title_id, name in names.items():
+            if wanted.strip().casefold() == name.strip().casefold() or wanted == key(title_id):
+                return title_id, name
         if names:
             raise PoseError(f"{path} has no category {wanted!r}; expected one of {', '.join(names.values())}.")
         return wanted, wanted
     if len(names) == 1:
         return next(iter(names.items()))
-    for number, name in names.items():
+    for title_id, name in names.items():
         if name.strip().casefold() in PEOPLE:
-            return number, name
+            return title_id, name
     if names:
         raise PoseError(f"{path}: which category are people? Choose with --category: {', '.join(names.values())}.")
     return None, "person"
@@ -241,25 +236,3 @@ def _category(categories: Iterable[dict], wanted: str | None, path: Path) -> tup
 
 def _objects(entries: Any) -> Iterator[dict]:
     return (entry for entry in entries if isinstance(entry, dict)) if isinstance(entries, list) else iter(())
-
-
-def _key(value: Any) -> str:
-    """An id or name as text, nothing for what is neither; tools that go through tables write 1.0 for 1."""
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    return str(value) if isinstance(value, (str, int)) and not isinstance(value, bool) else ""
-
-
-def _number(value: Any) -> Any:
-    """What a text says as a number, where it says one."""
-    try:
-        return float(value) if isinstance(value, str) else value
-    except ValueError:
-        return value
-
-
-def _is_number(value: Any) -> bool:
-    try:
-        return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(float(value))
-    except OverflowError:
-        return False
