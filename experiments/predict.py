@@ -36,8 +36,8 @@ or an object with "images" and "annotations". A box belongs to the picture whose
 its file name, or whose name without its suffix is the image_id; the frames of a video are called "dance.mp4#000000" and
 so on. People are of the category called person in the file's "categories", or of --category NAME. Crowds and useless
 boxes are left out, and counted. The file's image ids come through to poses.json. Poses are in pixels of the upright
-picture. So are boxes, unless EXIF turns a picture whose width and height in the file are those before turning, or with
---labels file; --results answers in pixels of the boxes.
+picture. Where EXIF turns it, boxes may be in pixels of the file: what they fit into says so, or the width and height in
+--boxes, or --labels upright or file. --results answers in pixels of the boxes.
 
 Several processes or machines share the inputs with --shard 1/4 ... 4/4, each with an --output of its own;
 `experiments.merge` puts their poses.json together.
@@ -182,8 +182,8 @@ def report(found: Any, boxes: Any, inputs: Any) -> bool:
     left = False
     if boxes is not None:
         left = bool(boxes.skipped.total())
-        if turned := str(boxes.labelling):
-            lines.append(f"{boxes.path}: {turned}")
+        if boxes.turned:
+            lines.append(f"{boxes.path}: {boxes.turned}")
         lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
         if unnamed := boxes.unnamed:
             lines.append(f"{counted(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")

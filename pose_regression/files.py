@@ -88,7 +88,10 @@ def read_json(path: Path) -> Any:
         PoseError: the file cannot be read, is not JSON, or is nested too deeply.
     """
     try:
-        return json.loads(path.read_bytes())
+        content = path.read_bytes()
+        if content.startswith(b"\x1f\x8b"):
+            raise PoseError(f"{path} is compressed; unpack it first (gunzip).")
+        return json.loads(content)
     except OSError as error:
         raise PoseError(f"{path} cannot be read: {error.strerror}.") from error
     except (ValueError, RecursionError) as error:

@@ -133,12 +133,13 @@ def test_numbers_may_have_gone_through_a_table_or_a_text(tmp_path, entry, kept):
 
 def test_an_id_that_the_file_does_not_list_is_counted(tmp_path):
     content = {
-        "images": [{"id": 2**60 + 1, "file_name": "a.jpg"}],
-        "annotations": [{"image_id": float(2**60 + 1), "bbox": BOX}, {"image_id": 2**60 + 1, "bbox": BOX}],
+        "images": [{"id": 2**60 + 1, "file_name": "a.jpg"}, {"id": 3}],
+        "annotations": [{"image_id": n, "bbox": BOX} for n in (float(2**60 + 1), 2**60 + 1, 3, 4)],
     }
     boxes = read_boxes(write(tmp_path, content))
     assert boxes.people["a.jpg"].boxes == [CORNERS] and boxes.people["a.jpg"].id == 2**60 + 1
-    assert boxes.skipped == {"of an image_id that the file does not list": 1}
+    assert boxes.skipped == {"of an image_id without a file_name in the file": 3}
+    assert list(boxes.people) == ["a.jpg"]  # 3 and 4 may be anything, and not 3.jpg
 
 
 def test_a_score_of_null_is_none(tmp_path):

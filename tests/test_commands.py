@@ -2,6 +2,7 @@
 
 import argparse
 import importlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -9,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import experiments
+from experiments.command import run
 
 COMMANDS = sorted(
     path.stem for path in Path(experiments.__file__).parent.glob("*.py") if "\ndef main()" in path.read_text()
@@ -56,3 +58,71 @@ def test_help_does_not_wait_for_tensorflow(name):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stderr
+
+
+SAYS = """
+import os, sys
+from experiments.command import run
+def main():
+    print("to stdout")
+    print("to stderr", file=sys.stderr)
+    sys.stdin.read()
+    descriptor = os.open(sys.argv[1], os.O_CREAT | os.O_WRONLY)
+    os.write(1, b"library")
+    os.close(descriptor)
+run(main)
+"""
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_cost_nothing_and_are_no_file_of_the_command(tmp_path, closed):
+    (tmp_path / "says.py").write_text(SAYS, encoding="utf-8")
+    kept = ["</dev/null"] if "<&-" not in closed else []
+    command = " ".join([sys.executable, "says.py", "file", closed, *kept])
+    environment = os.environ | {"PYTHONPATH": str(Path(experiments.__file__).parents[1])}
+    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment).returncode == 0
+    assert (tmp_path / "file").read_bytes() == b""
+
+
+def test_a_reader_that_has_gone_ends_the_command_without_a_traceback(tmp_path):
+    code = "from experiments.command import run; run(lambda: print('line\\n' * 100_000))"
+    command = f'{sys.executable} -c "{code}"'
+    process = subprocess.Popen(command, shell=True, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process.stdout.read(4)
+    process.stdout.close()
+    assert process.stderr.read() == b"" and process.wait() == 141
+
+
+@pytest.mark.parametrize(
+    "content, backend, said",
+    [
+        ('{"backend": "theano"}', "", "Keras is set to the backend theano, by"),
+        ("{}", "nowhere", "Keras is set to the backend nowhere"),
+        ('{"floatx": "bfloat16"}', "", "floatx must be float16, float32 or float64. Received: bfloat16"),
+    ],
+)
+def test_settings_with_which_keras_cannot_be_imported_are_one_sentence(
+    tmp_path, monkeypatch, capsys, content, backend, said
+):
+    (tmp_path / "keras.json").write_text(content, encoding="utf-8")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", backend)
+
+    def main():
+        raise ValueError("Unable to import backend")
+
+    with pytest.raises(SystemExit) as end:
+        run(main)
+    error = capsys.readouterr().err
+    assert end.value.code == 2 and said in error and error.count("\n") == 1
+
+
+def test_an_error_that_is_nobodys_mistake_stays_a_traceback(tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    monkeypatch.setenv("KERAS_BACKEND", "tensorflow")
+
+    def main():
+        raise ValueError("a fault of ours")
+
+    with pytest.raises(ValueError, match="a fault of ours"):
+        run(main)

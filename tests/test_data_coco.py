@@ -214,7 +214,7 @@ def test_the_network_sees_people_upright_whatever_exif_and_labels(tmp_path, orie
     assert (seen[31:39, 21:29] > 250).all() and seen.astype(int).sum() == pytest.approx(3 * 255 * 100, rel=0.01)
     (kept,) = prepare_crops([sample], tmp_path / "cache", augmentation=NONE)
     np.testing.assert_allclose(crops_of([kept], size=50).astype(int), seen[None], atol=40)
-    assert str(annotated.labelling).startswith("EXIF turns 1 picture" if orientation > 1 else "")
+    assert annotated.turned.startswith("EXIF turns 1 picture" if orientation > 1 else "")
 
 
 @pytest.mark.parametrize("size, file", [((100, 120), True), ((120, 100), False), ((None, None), False)])
@@ -228,7 +228,8 @@ def test_annotated_width_and_height_tell_how_a_turned_picture_is_labelled(tmp_pa
     annotated = coco.load(tmp_path / "coco.json", tmp_path)
     # Shown, the file is turned clockwise: what is upright at (x, y) is stored at (y, 120 - x).
     assert annotated.samples[0].joints[1].tolist() == ([70, 30] if file else [30, 50])
-    assert (annotated.labelling.file, annotated.labelling.unsaid) == (file, size == (None, None))
+    assert ("in the file's pixels" in annotated.turned) == file
+    assert ("1 of these do not tell" in annotated.turned) == (size == (None, None))
 
 
 def test_a_damaged_picture_is_left_to_the_pipeline(tmp_path):

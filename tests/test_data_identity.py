@@ -19,6 +19,7 @@ from pose_regression.errors import PoseError
         (["d/a.tar.jpg"], ["a.tar"], {0: "a.tar"}),
         (["d/0.png"], ["0"], {0: "0"}),
         (["d/a b.jpg"], ["http://host/d/a%20b.jpg"], {0: "http://host/d/a%20b.jpg"}),
+        (["d/a b.jpg"], ["http://host/d/a%20b.jpg?token=1"], {0: "http://host/d/a%20b.jpg?token=1"}),
         (["d/a%20b.jpg", "d/a b.jpg"], ["a%20b.jpg"], {0: "a%20b.jpg"}),
         (["d/IMG.JPG"], ["img.jpg"], {0: "img.jpg"}),
         (["d/a.JPG", "d/a.jpg"], ["a.jpg"], {1: "a.jpg"}),

@@ -5,7 +5,7 @@ import pytest
 from PIL import Image, ImageOps
 
 from pose_regression.data.entries import annotated_size
-from pose_regression.data.orientation import Labelling, to_upright, turn_of
+from pose_regression.data.orientation import Labelled, judge, to_upright, turn_of
 from pose_regression.geometry import transform_points
 
 
@@ -34,43 +34,61 @@ def test_a_strange_orientation_is_none(orientation):
     np.testing.assert_array_equal(turn_of(picture), np.eye(2))
 
 
+def labelled(orientation: int, said=(None, None), points=(), size: tuple[int, int] = (400, 300)) -> Labelled:
+    picture = turned(orientation, size)
+    said = annotated_size({"width": said[0], "height": said[1]})
+    return Labelled(said, picture.size, turn_of(picture), np.reshape(np.array(points, float), (-1, 2)))
+
+
 @pytest.mark.parametrize(
-    "orientation, said, expected",
+    "orientation, said, points, expected",
     [
-        (6, (3, 4), "upright"),
-        (6, (4, 3), "file"),
-        (8, ("3", 4.0), "upright"),
-        (6, (None, None), None),
-        (6, (0, 0), None),
-        (6, (3, None), None),
-        (6, (9, 9), None),
-        (3, (4, 3), None),
-        (2, (4, 3), None),
+        (6, (300, 400), (), "upright"),
+        (6, (400, 300), (), "file"),
+        (8, ("300", 400.0), (), "upright"),
+        (6, (400, 300), [(350, 20)], "file"),
+        (6, (400, 300), [(20, 350)], "upright"),  # the size is the file's, and no label of the file could lie there
+        (6, (None, None), [(350, 20)], "file"),
+        (6, (None, None), [(20, 350), (np.nan, np.nan)], "upright"),
+        (6, (400, 300), [(20, 305)], "file"),  # some pixels over the edge
+        (6, (400, 300), [(20, 350), (350, 20)], "file"),  # fits into neither
+        (6, (400, 300), [(np.nan, np.nan)], "file"),
     ],
 )
-def test_width_and_height_tell_in_which_pixels_labels_are(orientation, said, expected):
-    labelling, picture = Labelling(), turned(orientation)
-    answer = labelling.of(annotated_size({"width": said[0], "height": said[1]}), picture.size, turn_of(picture))
-    assert answer == (expected or "upright")
-    counts = (labelling.upright, labelling.file, labelling.unsaid)
-    assert counts == (expected == "upright", expected == "file", expected is None)
+def test_labels_and_annotated_size_tell_which_pixels_are_meant(orientation, said, points, expected):
+    answers, sentence = judge([labelled(orientation, said, points)])
+    assert answers == [expected]
+    said = "upright" if expected == "upright" else "in the file's pixels"
+    assert sentence == (
+        f"EXIF turns 1 picture: labels of 1 are {said}; say --labels upright or --labels file if not."
+    )  # fmt: skip
 
 
-def test_a_square_does_not_tell_and_the_user_has_the_last_word():
-    picture = turned(6, (3, 3))
-    assert Labelling().of((3, 3), (3, 3), turn_of(picture)) == "upright"
-    labelling = Labelling("file")
-    assert labelling.of((3, 3), (3, 3), turn_of(picture)) == "file"
-    assert labelling.of((3, 4), (4, 3), turn_of(turned(6))) == "file"
-    assert str(labelling) == "EXIF turns 2 pictures: labels of 2 in the file's pixels."
+@pytest.mark.parametrize("said, size", [((None, None), (4, 3)), ((0, 0), (4, 3)), ((3, 3), (3, 3)), ((9, 9), (4, 3))])
+@pytest.mark.parametrize("orientation", [2, 3, 6])
+def test_what_nothing_tells_is_upright_and_said(orientation, said, size):
+    answers, sentence = judge([labelled(orientation, said, size=size)])
+    assert answers == ["upright"] and "(1 of these do not tell and are taken as upright); say --labels" in sentence
 
 
-def test_pictures_that_nothing_turns_are_not_counted():
-    labelling = Labelling()
-    assert labelling.of((4, 3), (4, 3), turn_of(turned(1))) == "upright" and str(labelling) == ""
+def test_what_nothing_tells_is_as_the_rest_of_the_file():
+    assert judge([labelled(6, (400, 300)), labelled(3), labelled(1)])[0] == ["file", "file", "upright"]
+    assert judge([labelled(6, (400, 300)), labelled(3), labelled(6, (300, 400))])[0] == ["file", "upright", "upright"]
 
 
-def test_the_sentence_counts_each_kind():
-    text = str(Labelling(upright=2, file=1, unsaid=3))
-    assert text.startswith("EXIF turns 6 pictures: labels of 2 upright, as their width and height say; labels of 1 in ")
-    assert "labels of 3 taken as upright" in text and "--labels file" in text
+def test_sizes_that_labels_contradict_are_believed_of_no_picture():
+    """Upright labels beside the size of the file: portraits of people low and high in the picture."""
+    answers, sentence = judge([labelled(6, (400, 300), [(20, y)]) for y in (350, 100, 200)])
+    assert answers == ["upright"] * 3 and "labels of 3 are upright (2 of these do not tell" in sentence
+    strays = [labelled(6, (400, 300), points) for points in ([(350, 9)], [(350, 9)], [(9, 350)], [(9, 9)])]
+    assert judge(strays)[0] == ["file", "file", "upright", "file"]
+
+
+def test_the_user_has_the_last_word():
+    answers, sentence = judge([labelled(6, (300, 400)), labelled(6), labelled(1)], "file")
+    assert answers == ["file", "file", "upright"]
+    assert sentence == "EXIF turns 2 pictures: labels of 2 are in the file's pixels."
+
+
+def test_pictures_that_nothing_turns_are_not_spoken_of():
+    assert judge([labelled(1, (400, 300), [(20, 350)])]) == (["upright"], "") and judge([]) == ([], "")

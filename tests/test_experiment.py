@@ -132,3 +132,14 @@ def test_weights_to_start_from_bring_their_network_unless_it_is_said():
     other, _, _ = parsed(Lsp, "--data", "lsp", "--weights", "small", "--input-size", 64, "--alpha", 0.5)
     assert (other.network.blocks, other.network.input_size, other.network.alpha) == (4, 64, 0.5)
     assert parsed(Lsp, "--data", "lsp")[0].network == experiments.Network()
+
+
+def test_flags_of_ones_own_joints_reach_their_fields():
+    given = ["--annotations", "a.json", "--images", "b"]
+    experiment, *_ = parsed(Coco, *given, "--category", "dog", "--labels", "file", "--no-flip")
+    assert (experiment.data.category, experiment.data.labels) == ("dog", "file")
+    assert experiment.recipe.augmentation.flip == 0 and experiment.recipe.augmentation.rotation == 40
+    plain, *_ = parsed(Coco, *given)
+    assert (plain.data.category, plain.data.labels, plain.recipe.augmentation.flip) == (None, None, 0.5)
+    with pytest.raises(SystemExit):
+        parsed(Coco, *given, "--labels", "sideways")

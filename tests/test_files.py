@@ -1,4 +1,5 @@
 import errno
+import gzip
 import os
 import re
 import subprocess
@@ -8,7 +9,7 @@ import pytest
 
 from pose_regression import files
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, read_json
 
 
 def test_file_appears_whole_in_a_folder_made_for_it(tmp_path):
@@ -168,3 +169,9 @@ def test_windows_has_no_descriptor_of_a_folder_and_flushes_only_what_may_be_writ
     with atomic_path(tmp_path / "a.csv") as temporary:
         temporary.write_text("whole", "utf-8")
     assert flags_of and (tmp_path / "a.csv").read_text("utf-8") == "whole"
+
+
+def test_a_compressed_file_of_json_is_told_from_a_damaged_one(tmp_path):
+    (tmp_path / "a.json").write_bytes(gzip.compress(b"{}"))
+    with pytest.raises(PoseError, match="a.json is compressed; unpack it first"):
+        read_json(tmp_path / "a.json")

@@ -220,3 +220,13 @@ def test_pelvis_and_thorax_that_were_not_learned_lie_between_the_joints_that_def
     assert np.isnan(pose.pixels[PA16J.index("head")]).all() and pose.probability[PA16J.index("head")] == 0
     same = [PA16J.index(name) for name in learned]
     np.testing.assert_array_equal(pose.pixels[same], whole.pixels[same])
+
+
+def test_a_mirrored_image_of_joints_without_a_partner_is_said(model, caplog):
+    names = ("left_paw", *(f"joint_{i}" for i in range(15)))
+    lonely = PosePredictor(model, skeleton=Skeleton(names))
+    lonely.predict(photo(1), people="whole")
+    assert not caplog.records
+    lonely.predict(photo(1), people="whole", flip=True)
+    (record,) = caplog.records
+    assert "left_paw shows a side and has no partner" in record.getMessage()

@@ -32,7 +32,7 @@ from PIL import Image
 from pose_regression.data import sides
 from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
 from pose_regression.data.identity import matched
-from pose_regression.data.orientation import Labelling, Labels, to_upright, turn_of
+from pose_regression.data.orientation import Labelled, Labels, judge, to_upright, turn_of
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
@@ -67,8 +67,8 @@ class Annotated:
     """The joints' names as the file has them."""
     lonely: tuple[str, ...] = ()
     """Joints whose names show a side, without a partner: no picture can be mirrored."""
-    labelling: Labelling = field(default_factory=Labelling)
-    """In which pixels the labels of pictures are that EXIF turns."""
+    turned: str = ""
+    """In which pixels the labels of pictures are that EXIF turns, as a sentence without its subject."""
 
 
 def load(
@@ -81,7 +81,7 @@ def load(
             annotation uses do not count, and annotations of categories without keypoints are ignored.
         images: the folder that the pictures' `file_name` starts from.
         category: the name of the only category to take; None takes all that have keypoints.
-        labels: in which pixels annotations of pictures are that EXIF turns; None asks their width and height.
+        labels: in which pixels labels of pictures are that EXIF turns; None lets `orientation.judge` say.
 
     Returns:
         People, skeleton, and how many annotations were skipped: crowds, people without keypoints, of other categories
@@ -99,7 +99,7 @@ def load(
     entries = list(_entries(content, "annotations", path))
     wanted = _wanted(categories, entries, category, path)
     skeleton = _common_skeleton(wanted, path)
-    of_picture: dict[str, list[tuple[str, np.ndarray, np.ndarray]]] = {picture: [] for picture in pictures}
+    of_picture: dict[str, list[_Person]] = {picture: [] for picture in pictures}
     skipped = Counter({CROWD: 0, UNLABELLED: 0})
     first_wrong = ""
     for where, entry in entries:
@@ -121,34 +121,36 @@ def load(
 
     labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
     supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
-    samples, labelling = [], Labelling(labels)
+    found: list[tuple[int, _Picture, list[_Person]]] = []
     for index, (of, people) in enumerate(of_picture.items()):
-        if not people:
-            continue
         try:
-            picture = _picture(*pictures[of], images, labelling)
+            if people:
+                found.append((index, _picture(*pictures[of], images), people))
         except PoseError as error:
             skipped[MISSING] += len(people)
             first_wrong = first_wrong or str(error)
-            continue
-        for person, (where, box, joints) in enumerate(people):
-            if picture.size and ((box[2:] <= 0).any() or (box[:2] >= picture.size).any()):
+    answers, turned = judge([picture.labelled(people) for _, picture, people in found], labels)
+    samples = []
+    for (index, picture, people), answer in zip(found, answers, strict=True):
+        to_file = invert(to_upright(picture.turn, picture.size)) if answer == "upright" else np.eye(3)
+        low, high = np.sort(transform_points(invert(to_file), np.array([[0, 0], picture.size], np.float64)), axis=0)
+        for number_of_person, (where, box, joints) in enumerate(people):
+            if picture.readable and ((box[2:] <= low).any() or (box[:2] >= high).any()):
                 skipped[UNUSABLE] += 1
-                first_wrong = first_wrong or (
-                    f"{where}: its bbox lies outside its picture of {picture.size[0]} x {picture.size[1]} pixels."
-                )
+                size = " x ".join(f"{length:g}" for length in high - low)
+                first_wrong = first_wrong or f"{where}: its bbox lies outside its picture of {size} pixels."
                 continue
             center, side = window_of_box(box)
-            points = transform_points(picture.to_file, np.vstack([center, joints]))
+            points = transform_points(to_file, np.vstack([center, joints]))
             sample = Sample(picture.file, points[0], float(side), points[1:], supervised, turn=picture.turn)
-            samples.append(replace(sample, image_index=index, person=person))
+            samples.append(replace(sample, image_index=index, person=number_of_person))
     if not samples:
         reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
         raise PoseError(f"{path} has nobody to train on. Received: {reasons}{first_wrong and f'; {first_wrong}'}")
     kind = next(entry for _, entry in wanted.values())
     names = tuple(kind["keypoints"])
     alone = sides.lonely(names) if kind.get("flip_pairs") is None else ()
-    return Annotated(samples, skeleton, dict(skipped), names, alone, labelling)
+    return Annotated(samples, skeleton, dict(skipped), names, alone, turned)
 
 
 def _wanted(
@@ -349,17 +351,25 @@ def _numbers(entry: Mapping[str, Any], name: str, count: int, where: str) -> np.
     return np.array(values, np.float64)
 
 
+_Person = tuple[str, np.ndarray, np.ndarray]
+"""What messages call the entry, its box (4,) x0, y0, x1, y1 and its joints (J, 2)."""
+
+
 @dataclass(frozen=True, eq=False)
 class _Picture:
     file: str
-    size: tuple[int, int] | None = None
-    """Width and height in the annotation's pixels; None if it can't be read as a picture."""
+    size: tuple[int, int] = (0, 0)
+    """Width and height as it is stored."""
     turn: np.ndarray = field(default_factory=lambda: np.eye(2))
-    to_file: np.ndarray = field(default_factory=lambda: np.eye(3))
-    """(3, 3) the annotation's pixels -> the file's."""
+    said: tuple[Any, Any] = (None, None)
+    readable: bool = False
+
+    def labelled(self, people: list[_Person]) -> Labelled:
+        points = [np.vstack([box.reshape(2, 2), joints]) for _, box, joints in people]
+        return Labelled(self.said, self.size, self.turn, np.concatenate(points))
 
 
-def _picture(where: str, entry: Mapping[str, Any], images: Path, labelling: Labelling) -> _Picture:
+def _picture(where: str, entry: Mapping[str, Any], images: Path) -> _Picture:
     name = entry.get("file_name")
     if not isinstance(name, str) or not name:
         raise PoseError(f"{where}: 'file_name' must be text. Received: {_SHORT.repr(name)}")
@@ -371,16 +381,14 @@ def _picture(where: str, entry: Mapping[str, Any], images: Path, labelling: Labe
             stored, turn = picture.size, turn_of(picture)
     except Exception:  # PIL raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError, ...
         return _Picture(str(file))
-    upright = tuple(np.abs(turn) @ stored)
     said = annotated_size(entry)
-    if not any(all(a in (b, None) for a, b in zip(said, size, strict=True)) for size in (stored, upright)):
+    sizes = (stored, tuple(np.abs(turn) @ stored))
+    if not any(all(a in (b, None) for a, b in zip(said, size, strict=True)) for size in sizes):
         raise PoseError(
             f"{where}: {_SHORT.repr(name)} has {stored[0]} x {stored[1]} pixels, "
             f"not {' x '.join(map(_SHORT.repr, said))}."
         )
-    if labelling.of(said, stored, turn) == "upright":
-        return _Picture(str(file), upright, turn, invert(to_upright(turn, stored)))
-    return _Picture(str(file), stored, turn)
+    return _Picture(str(file), stored, turn, said, True)
 
 
 def _file(name: str, images: Path) -> Path | None:

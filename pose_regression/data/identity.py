@@ -5,7 +5,7 @@ A name means the picture with which it has the longest common end, folder by fol
 and others in one; a backslash counts as a slash. A name without a suffix, or an id, means the picture whose name
 without its suffix it is, leading zeros aside: COCO's `000000000139.jpg` has the id 139.
 
-What no picture is called exactly may be written as in an address (`a%20b.jpg`), with blanks at its ends, or in
+What no picture is called exactly may be written as in an address (`a%20b.jpg?size=2`), with blanks at its ends, or in
 other case (`IMG.jpg` for `IMG.JPG`).
 """
 
@@ -73,7 +73,7 @@ def _by_last_part(paths: Sequence[tuple[str, ...]]) -> tuple[dict[str, list[int]
 
 
 def _candidates(last: str, known: Sequence[dict[str, list[int]]]) -> list[int]:
-    ways = dict.fromkeys((last, last.strip(), unquote(last)))
+    ways = dict.fromkeys((last, last.strip(), unquote(last), unquote(last.partition("?")[0])))
     exact = (table[way] for table in known[:-1] for way in ways if way in table)
     return next(exact, known[-1].get(last.strip().casefold(), []))
 

@@ -1,16 +1,19 @@
-"""Pictures that EXIF turns: where their stored axes point, and in which pixels their annotation is.
+"""Pictures that EXIF turns: where their stored axes point, and in which pixels their labels are.
 
 Viewers and most labelling tools show such a picture upright; those that read the file alone label it as it is stored.
-The annotated width and height tell which, where turning exchanges them; otherwise the labels are taken as upright.
+`judge` asks, picture by picture, which of both the labels fit into; then the annotated width and height. Those are not
+believed where labels of the same file mostly contradict them: there are tools that label upright pictures and write
+the size of the file. What nothing tells is as the rest of the file, and upright if that is divided.
 """
 
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["Labelling", "Labels", "to_upright", "turn_of"]
+__all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of"]
 
 Labels = Literal["upright", "file"]
 
@@ -46,46 +49,66 @@ def to_upright(turn: np.ndarray, stored: tuple[int, int]) -> np.ndarray:
     return affine
 
 
-@dataclass
-class Labelling:
-    """In which pixels the labels of one file are, and how many of its pictures were turned."""
+@dataclass(frozen=True, eq=False)
+class Labelled:
+    """A picture and its labels."""
 
-    wanted: Labels | None = None
-    """What the user says; None asks each picture's annotated width and height."""
-    upright: int = 0
-    file: int = 0
-    unsaid: int = 0
-    """Pictures whose width and height do not tell, taken as upright."""
+    said: tuple[Any, Any]
+    """The annotated width and height (`entries.annotated_size`)."""
+    stored: tuple[int, int]
+    """The file's own."""
+    turn: np.ndarray
+    """`turn_of` the picture."""
+    points: np.ndarray
+    """(N, 2) x, y of the labels; NaN where there is none."""
 
-    def of(self, said: tuple[Any, Any], stored: tuple[int, int], turn: np.ndarray) -> Labels:
-        """In which pixels a picture's labels are.
+    def by_place(self) -> Labels | None:
+        """The only one of both pictures that all labels fit into."""
+        upright, file = (self._fit(size) for size in (self.upright, self.stored))
+        return None if upright == file else "upright" if upright else "file"
 
-        Args:
-            said: the annotated width and height (`entries.annotated_size`).
-            stored: the file's own.
-            turn: `turn_of` the picture.
-        """
-        if (turn == _TURNS[1]).all():
-            return "upright"
-        across = tuple(np.abs(turn) @ stored)
-        told = self.wanted
-        if told is None and across != stored and said in (across, stored):
-            told = "upright" if said == across else "file"
-        self.upright += told == "upright"
-        self.file += told == "file"
-        self.unsaid += told is None
-        return told or "upright"
+    def by_size(self) -> Labels | None:
+        if self.upright == self.stored or self.said not in (self.upright, self.stored):
+            return None
+        return "upright" if self.said == self.upright else "file"
 
-    def __str__(self) -> str:
-        """A sentence without its subject, the file; nothing if no picture was turned."""
-        if not (count := self.upright + self.file + self.unsaid):
-            return ""
-        how = "" if self.wanted else ", as their width and height say"
-        parts = [f"labels of {n} {what}{how}" for n, what in
-                 ((self.upright, "upright"), (self.file, "in the file's pixels")) if n]  # fmt: skip
-        if self.unsaid:
-            parts.append(
-                f"labels of {self.unsaid} taken as upright, which width and height do not tell "
-                "(--labels file if they are in the file's pixels)"
-            )
-        return f"EXIF turns {count} picture{'s' if count > 1 else ''}: {'; '.join(parts)}."
+    @property
+    def upright(self) -> tuple[int, int]:
+        """Width and height of the upright picture."""
+        width, height = np.abs(self.turn) @ self.stored
+        return int(width), int(height)
+
+    def _fit(self, size: tuple[int, int]) -> bool:
+        """Labels reach over the edge by some pixels in many files."""
+        beyond = np.maximum(-self.points, self.points - size)
+        return not np.nanmax(beyond, initial=0) > 1 + 0.02 * max(size)
+
+
+def judge(pictures: Sequence[Labelled], wanted: Labels | None = None) -> tuple[list[Labels], str]:
+    """In which pixels the labels of each picture of a file are, "upright" where nothing turns it.
+
+    Args:
+        pictures: those of one file.
+        wanted: what the user says.
+
+    Returns:
+        An answer for each picture; and a sentence without its subject, the file, nothing if no picture is turned.
+    """
+    turned = [picture for picture in pictures if (picture.turn != _TURNS[1]).any()]
+    place, size = [p.by_place() for p in turned], [p.by_size() for p in turned]
+    both = [a == b for a, b in zip(place, size, strict=True) if a and b]
+    believed = 2 * sum(both) >= len(both)
+    told = [wanted or a or (b if believed else None) for a, b in zip(place, size, strict=True)]
+    rest: Labels = "file" if set(told) - {None} == {"file"} else "upright"
+    answers = dict(zip(map(id, turned), (answer or rest for answer in told), strict=True))
+    said = _sentence(list(answers.values()), told.count(None), rest, wanted) if turned else ""
+    return [answers.get(id(picture), "upright") for picture in pictures], said
+
+
+def _sentence(answers: Sequence[Labels], untold: int, rest: Labels, wanted: Labels | None) -> str:
+    kinds: Iterable[tuple[Labels, str]] = (("upright", "upright"), ("file", "in the file's pixels"))
+    parts = [f"labels of {answers.count(kind)} are {text}" for kind, text in kinds if kind in answers]
+    asked = "" if wanted else "; say --labels upright or --labels file if not"
+    if untold:
+        asked = f" ({untold} of these do not tell and are taken as {dict(kinds)[rest]}){asked}"
+    return f"EXIF turns {len(answers)} picture{'s' if len(answers) > 1 else ''}: {', '.join(parts)}{asked}."

@@ -14,7 +14,7 @@ import numpy as np
 
 from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
 from pose_regression.data.identity import matched
-from pose_regression.data.orientation import Labelling, Labels, to_upright
+from pose_regression.data.orientation import Labelled, Labels, judge, to_upright
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 from pose_regression.geometry import invert, transform_points
@@ -28,7 +28,7 @@ PEOPLE = ("person", "people", "persons", "human", "pedestrian")
 
 CATEGORY, SCORE, CROWD, UNUSABLE, NAMELESS, UNLISTED, OUTSIDE = (
     "of other categories", "below the score", "of crowds", "without a usable bbox", "without image_id and file_name",
-    "of an image_id that the file does not list", "outside their picture",
+    "of an image_id without a file_name in the file", "outside their picture",
 )  # fmt: skip
 """Why a box is left out."""
 
@@ -38,7 +38,7 @@ class People:
     """Those of one picture."""
 
     boxes: list[list[float]] = field(default_factory=list)
-    """x0, y0, x1, y1 in pixels of the picture; where EXIF turns it, `Boxes.labelling` says of which."""
+    """x0, y0, x1, y1 in pixels of the picture; where EXIF turns it, `Boxes.upright` says of which."""
     id: int | str | None = None
     """What the file calls the picture, where it does."""
     size: tuple[Any, Any] = (None, None)
@@ -58,8 +58,10 @@ class Boxes:
     """Boxes left out, by reason."""
     unnamed: int = 0
     """Pictures asked for that the file does not name."""
-    labelling: Labelling = field(default_factory=Labelling)
-    """In which pixels the boxes of pictures are that EXIF turns."""
+    labels: Labels | None = None
+    """In which pixels the boxes of pictures are that EXIF turns, as the user says."""
+    turned: str = ""
+    """The same as `upright` found it: a sentence without its subject."""
 
     def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
         """The people of each picture; None for those that the file does not name.
@@ -82,27 +84,33 @@ class Boxes:
         return [by_video[names[i]] if i in names else {} for i in range(len(videos))]
 
     def upright(
-        self, people: People, stored: tuple[int, int], turn: np.ndarray
-    ) -> tuple[list[list[float]], np.ndarray]:
-        """A picture's boxes, of those that have something in it, in pixels of the upright picture.
+        self, people: Sequence[People], headers: Sequence[tuple[tuple[int, int], np.ndarray]]
+    ) -> list[tuple[list[list[float]], np.ndarray | None]]:
+        """Boxes in pixels of the upright pictures, those left out of which nothing lies in its picture.
 
         Args:
-            people: of the picture.
-            stored: its width and height in the file.
-            turn: `turn_of` it.
+            people: of each picture.
+            headers: width and height of each in its file, and `turn_of` it.
 
         Returns:
-            x0, y0, x1, y1 of each; and (3, 3), pixels of the upright picture -> those that the boxes were in, None if
-            they are the same.
+            For each picture x0, y0, x1, y1 of its people; and (3, 3), pixels of the upright picture -> those that the
+            boxes were in, None if they are the same.
         """
-        boxes, to_labels = people.boxes, None
-        if self.labelling.of(people.size, stored, turn) == "file":
-            affine = to_upright(turn, stored)
-            corners = transform_points(affine, np.reshape(boxes, (-1, 2, 2)))
-            boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
-            to_labels = invert(affine)
-        width, height = np.abs(turn) @ stored
-        return self.inside(boxes, width, height), to_labels
+        pictures = [
+            Labelled(of_picture.size, stored, turn, np.reshape(of_picture.boxes, (-1, 2)))
+            for of_picture, (stored, turn) in zip(people, headers, strict=True)
+        ]
+        answers, self.turned = judge(pictures, self.labels)
+        placed = []
+        for of_picture, picture, answer in zip(people, pictures, answers, strict=True):
+            boxes, to_labels = of_picture.boxes, None
+            if answer == "file":
+                affine = to_upright(picture.turn, picture.stored)
+                corners = transform_points(affine, picture.points.reshape(-1, 2, 2))
+                boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
+                to_labels = invert(affine)
+            placed.append((self.inside(boxes, *picture.upright), to_labels))
+        return placed
 
     def inside(self, boxes: Iterable[list[float]], width: int, height: int) -> list[list[float]]:
         """The boxes of which something lies in a picture of that many pixels; the others are counted."""
@@ -117,7 +125,7 @@ class EveryPicture(Boxes):
 
     def __init__(self, boxes: Sequence[Sequence[float]]):
         """`boxes`: x0, y0, x1, y1 in pixels; `PoseError` for one without area."""
-        super().__init__(Path("--box"), {}, labelling=Labelling("upright"))
+        super().__init__(Path("--box"), {}, labels="upright")
         for box in boxes:
             x0, y0, x1, y1 = box
             if not (all(map(is_number, box)) and x1 - x0 >= 1 and y1 - y0 >= 1 and max(map(abs, box)) <= FARTHEST):
@@ -157,7 +165,7 @@ def read_boxes(
         min_score: detections below this are left out.
         category: the people's category, by its name, or its id as text; None finds it in `categories`: the one called
             person, or the only one. Without `categories` it is COCO's, 1.
-        labels: in which pixels boxes of pictures are that EXIF turns; None asks the pictures' width and height.
+        labels: in which pixels boxes of pictures are that EXIF turns; None lets `judge` say.
 
     Raises:
         PoseError: no such file, no detections in COCO's format, or the people's category cannot be told.
@@ -168,8 +176,8 @@ def read_boxes(
     person, title = None, "person"
     if isinstance(content, dict):
         for image in _objects(content.get("images")):
+            images[key(image.get("id"))] = key(image.get("file_name"))
             if isinstance(image.get("file_name"), str):
-                images[key(image.get("id"))] = image["file_name"]
                 people.setdefault(image["file_name"], People(id=image.get("id"), size=annotated_size(image)))
         person, title = _category(_objects(content.get("categories")), category, path)
         content = content.get("annotations")
@@ -189,7 +197,7 @@ def read_boxes(
         else:
             of_picture.boxes.append(box)
     category_id = int(person) if person.isdecimal() else person
-    return Boxes(path, people, (category_id, title), skipped, labelling=Labelling(labels))
+    return Boxes(path, people, (category_id, title), skipped, labels=labels)
 
 
 def _read(entry: Any, images: Mapping[str, str], person: str, min_score: float) -> tuple[str, Any]:

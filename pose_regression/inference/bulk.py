@@ -7,7 +7,8 @@ import glob
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from itertools import groupby
@@ -188,17 +189,9 @@ def predict_images(
     """Images, in batches that span them; see `predict_files`."""
     found = output.found
     errors: dict[int, PoseError] = {}
-    to_labels: dict[Path, np.ndarray | None] = {}
-
-    def given() -> Iterator[list[list[float]] | None]:
-        for path, _ in files:
-            if boxes is None:
-                yield None
-            else:
-                of_picture, to_labels[path] = _placed(boxes, people[path], path)
-                yield of_picture
-
-    answers = stream([path for path, _ in files], given(), on_error=errors.__setitem__)
+    placed = {} if boxes is None else _placed(boxes, {path: people[path] for path, _ in files})
+    given = None if boxes is None else (placed[path][0] for path, _ in files)
+    answers = stream([path for path, _ in files], given, on_error=errors.__setitem__)
     for position, ((path, overlay), poses) in enumerate(zip(files, answers, strict=True)):
         progress.step()
         try:
@@ -209,9 +202,8 @@ def predict_images(
             found.broken.append(str(error))
             continue
         of_picture = people.get(path)
-        found.add(
-            str(path), picture, poses, id=None if of_picture is None else of_picture.id, to_labels=to_labels.get(path)
-        )
+        id, to_labels = None if of_picture is None else of_picture.id, placed.get(path, ([], None))[1]
+        found.add(str(path), picture, poses, id=id, to_labels=to_labels)
         output.keep()
         if boxes is None and not poses:
             found.nobody.append(str(path))
@@ -222,11 +214,16 @@ def predict_images(
             found.broken.append(str(error))
 
 
-def _placed(boxes: Boxes, people: People | None, path: Path) -> tuple[list[list[float]], np.ndarray | None]:
-    """`Boxes.upright` of a picture; where its size cannot be read, all boxes as they are."""
-    if people is None or not people.boxes:
-        return [], None
-    try:
-        return boxes.upright(people, *stored_size_and_turn(path))
-    except PoseError:  # the predictor finds it, too, and it is told then
-        return people.boxes, None
+Placed = dict[Path, tuple[list[list[float]], np.ndarray | None]]
+
+
+def _placed(boxes: Boxes, people: Mapping[Path, People | None]) -> Placed:
+    """`Boxes.upright` of each picture; where its size cannot be read, all boxes as they are."""
+    named = {path: of_picture for path, of_picture in people.items() if of_picture is not None and of_picture.boxes}
+    headers = {}
+    for path in named:
+        with suppress(PoseError):  # the predictor finds it, too, and it is told then
+            headers[path] = stored_size_and_turn(path)
+    upright = boxes.upright([named[path] for path in headers], list(headers.values()))
+    as_they_are: Placed = {path: (named[path].boxes if path in named else [], None) for path in people}
+    return as_they_are | dict(zip(headers, upright, strict=True))

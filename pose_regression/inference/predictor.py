@@ -1,5 +1,6 @@
 """From photographs and boxes to joints in pixels, with evaluation's own preprocessing."""
 
+import logging
 import os
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -16,6 +17,7 @@ import numpy as np
 from PIL import Image
 
 from pose_regression.data.crop import to_uint8
+from pose_regression.data.sides import lonely
 from pose_regression.data.windows import windows_of_boxes
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import Estimate, answers_in_pixels, average, views
@@ -35,6 +37,8 @@ __all__ = ["BOX_MARGIN", "PosePredictor"]
 _FARTHEST = 1e6
 
 _R = TypeVar("_R")
+
+_LOG = logging.getLogger(__name__)
 
 
 class PosePredictor:
@@ -173,6 +177,11 @@ class PosePredictor:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
         if max_people < 1:
             raise PoseError(f"max_people must be at least 1. Received: max_people={max_people}")
+        if flip and (alone := lonely(self.skeleton.names)):
+            _LOG.warning(
+                "Averaged with the mirrored image, though %s shows a side and has no partner to trade places with.",
+                ", ".join(alone),
+            )
         looker = _Looker(people, max_people)
         alone = isinstance(images, Sequence) and len(images) == 1  # nothing to read beside the network
         readers = 0 if alone else min(cores(), self.batch_size)

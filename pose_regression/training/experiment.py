@@ -149,7 +149,7 @@ class Coco:
     category: str | None = None
     """name of the only category to take, where several have joints"""
     labels: Labels | None = None
-    """pictures that EXIF turns are labelled upright, or as in the file; else their width and height tell"""
+    """pictures that EXIF turns are labelled upright, or as in the file; else the labels tell"""
 
 
 Data = Mpii | Lsp | Coco

@@ -150,5 +150,5 @@ def _print_skipped(path: Path, annotated: coco.Annotated) -> None:
     reasons = [f"{count} {reason}" for reason, count in annotated.skipped.items() if count]
     if reasons:
         print(f"{path}: skipped {', '.join(reasons)}.", flush=True)
-    if turned := str(annotated.labelling):
-        print(f"{path}: {turned}", flush=True)
+    if annotated.turned:
+        print(f"{path}: {annotated.turned}", flush=True)
