@@ -97,7 +97,7 @@ def main() -> None:
     boxes = options.box or [None] * len(paths)
     if len(boxes) != len(paths):
         raise PoseError(f"--box must be given once for each image, {len(paths)} times, or not at all: {len(boxes)}.")
-    predictor = PosePredictor(options.weights)
+    predictor = PosePredictor(options.weights, runtime="keras")  # which alone shows its maps
     people = [inspect(predictor, path, box) for path, box in zip(paths, boxes, strict=True)]
     if options.joints == "lsp":
         people = [restricted(person, LSP) for person in people]

@@ -3,7 +3,7 @@
     python -m experiments.predict photo.jpg
     python -m experiments.predict photo.jpg --box 40 30 180 420 --box 200 25 330 410
     python -m experiments.predict holiday/ "more/*.png" --boxes detections.json --output poses
-    python -m experiments.predict dance.mp4 --smooth --csv-form long --runtime auto
+    python -m experiments.predict dance.mp4 --smooth --csv-form long
     python -m experiments.predict rtsp://camera.local/1 --detect-every 5
     python -m experiments.predict --camera 0
 
@@ -20,9 +20,8 @@ are numbered by their position, with their time in seconds; what cannot be read 
 Overlays are H.264, which browsers play, with PyAV (`pip install -e .[video]`), else MPEG-4 part 2 with OpenCV. The
 camera needs OpenCV.
 
---runtime is keras, savedmodel, onnxruntime, openvino or litert (the last three: `pip install -e .[export]`), or auto:
-the fastest of those installed that answers as the network does, and the command says which. The first time for some
-weights, auto takes a minute or a few.
+--runtime is keras, savedmodel, litert, onnxruntime or openvino (the last two: `pip install -e .[export]`), or auto, the
+default: on a CPU LiteRT, for which weights are exported when they are used first, which takes seconds.
 
 Without boxes, people are looked for, by --people: shipped, the detector that comes with the project (MoveNet MultiPose,
 up to six people); keras-hub:PRESET, an object detector of KerasHub, such as keras-hub:dfine_nano_coco (`pip install -e
@@ -93,10 +92,11 @@ def main() -> int:
     elif options.boxes is not None:
         boxes = read_boxes(options.boxes, min_score=options.min_score, category=options.category, labels=options.labels)
 
-    logging.basicConfig(format="%(message)s")
+    logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("pose_regression").setLevel(logging.INFO)
-    predictor = PosePredictor(options.weights, runtime=options.runtime, batch_size=options.batch_size)
-    if options.runtime != "keras":
+    runtime = options.runtime or ("auto" if options.camera is None else "keras")
+    predictor = unheard(partial(PosePredictor, options.weights, runtime=runtime, batch_size=options.batch_size))
+    if options.runtime:
         print(f"Runtime: {predictor.runtime}.")
     if options.camera is not None:
         show_camera(predictor, options.camera)
@@ -154,7 +154,7 @@ def parse() -> argparse.Namespace:
     )
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
-    parser.add_argument("--runtime", default="keras", metavar="NAME", help="auto, or what computes (default: keras)")
+    parser.add_argument("--runtime", metavar="NAME", help="what computes (default: auto)")
     parser.add_argument("--shard", metavar="I/N", help="take the Ith of every N inputs, for experiments.merge")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--results", type=Path, metavar="FILE", help="also write a list for loadRes of COCO's tools")
@@ -171,7 +171,7 @@ def parse() -> argparse.Namespace:
         parser.error("give either --box or --boxes")
     if options.detect_every < 1:
         parser.error(f"--detect-every must be at least 1, got {options.detect_every}")
-    if options.camera is not None and options.runtime != "keras":
+    if options.camera is not None and options.runtime not in (None, "keras"):
         parser.error("--runtime is for files: the camera's window shows part maps, which only Keras gives")
     return options
 

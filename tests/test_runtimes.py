@@ -1,7 +1,7 @@
 """Other runtimes behind a predictor: the network's own answers, or not used."""
 
-import json
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -12,8 +12,9 @@ from test_export import make_crops, make_model
 from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes
 from pose_regression.inference.predictor import PosePredictor
-from pose_regression.inference.runtimes import FORMATS, PACKAGES, fastest_runtime, open_runtime
+from pose_regression.inference.runtimes import FORMATS, PACKAGES, automatic_runtime, open_runtime
 from pose_regression.model.load import load_model
+from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 
@@ -34,7 +35,6 @@ def exports(monkeypatch, model):
 
     class Exports:
         error = dict.fromkeys(FORMATS.values(), 0.0)  # in pixels
-        delay = dict.fromkeys(FORMATS.values(), 0.0)  # seconds of a call
         written: list[str] = []
         called: list[str] = []
 
@@ -57,15 +57,11 @@ def exports(monkeypatch, model):
         joints = np.zeros((len(images), 16))
         return {"pose": np.stack([joints + error, joints], -1), "probability": joints[..., None]}
 
-    def time_one_crop(candidates, crop):
-        return {name: exports.delay.get(FORMATS.get(name), 0.5) for name in candidates}
-
     exports = Exports()
     monkeypatch.setattr(runtimes, "export_model", write)
     monkeypatch.setattr(runtimes, "load_runtime", load)
     monkeypatch.setattr(runtimes, "answer_in_float32", answer)
     monkeypatch.setattr(runtimes, "probe_crops", lambda count, size: make_crops(count))
-    monkeypatch.setattr(runtimes, "_time_one_crop", time_one_crop)
     monkeypatch.setattr(runtimes, "missing_packages", lambda runtime: [])
     return exports
 
@@ -113,47 +109,52 @@ def test_a_damaged_or_deviating_export_is_written_again(model, cache, exports):
     assert exports.written == ["litert"] * 3
 
 
-def test_auto_takes_the_fastest_and_remembers_it(model, cache, exports, caplog):
-    exports.delay |= {"savedmodel": 0.03, "onnx": 0.02, "openvino": 0.01, "litert": 0.04}
+def test_auto_is_litert_exported_once(model, exports, caplog):
     with caplog.at_level(logging.INFO, "pose_regression"):
-        predictor = PosePredictor(model, runtime="auto")
-    assert predictor.runtime == "openvino"
-    assert "One crop: keras 500.0 ms, savedmodel 30.0 ms, onnxruntime 20.0 ms, openvino 10.0 ms" in caplog.text
-    exports.delay["onnx"] = 0.001
-    exports.called.clear()
-    assert fastest_runtime(model, PA16J)[0] == "openvino"
-    assert set(exports.called) == {"openvino"} and len(exports.written) == 4  # no other one was even loaded
-    (choice,) = cache.glob("*/auto.json")
-    content = json.loads(choice.read_text())
-    content["machine"]["cores"] = 99
-    choice.write_text(json.dumps(content))
-    assert fastest_runtime(model, PA16J)[0] == "onnxruntime"  # another machine: timed again
-    for damage in ("", "[]", '{"machine": 3}'):
-        choice.write_text(damage)
-        assert fastest_runtime(model, PA16J)[0] == "onnxruntime"
+        for _ in range(2):
+            assert PosePredictor(model, runtime="auto").runtime == "litert"
+    assert exports.written == ["litert"] and set(exports.called) == {"litert"}
+    assert caplog.messages.count("Exporting to litert, once for these weights.") == 1
 
 
-def test_auto_leaves_out_what_deviates_and_looks_again_when_its_choice_does(model, exports, caplog):
-    exports.delay["onnx"] = -1.0
-    exports.error["onnx"] = 0.02
-    exports.delay["openvino"] = -0.5
+def test_a_file_of_weights_is_auto_and_a_model_that_may_still_learn_is_keras(model, exports, tmp_path):
+    save_weights(model, tmp_path / "a.weights.h5")
+    assert PosePredictor(tmp_path / "a.weights.h5").runtime == "litert"
+    assert PosePredictor(tmp_path / "a.weights.h5", runtime="keras").runtime == "keras"
+    assert PosePredictor(model).runtime == "keras"
+
+
+def test_auto_passes_over_what_deviates_or_is_not_installed(model, exports, monkeypatch, caplog):
+    exports.error["litert"] = 0.02
     with caplog.at_level(logging.INFO, "pose_regression"):
-        assert fastest_runtime(model, PA16J)[0] == "openvino"
-    assert "Left out onnxruntime: The runtime 'onnxruntime' deviates by 0.02 pixels" in caplog.text
-    exports.error = dict.fromkeys(FORMATS.values(), 5.0)
-    assert fastest_runtime(model, PA16J)[0] == "keras"
+        assert automatic_runtime(model, PA16J)[0] == "onnxruntime"
+    assert "Not litert: The runtime 'litert' deviates by 0.02 pixels" in caplog.text
+    monkeypatch.setattr(runtimes, "missing_packages", lambda runtime: ["it"] if runtime == "onnxruntime" else [])
+    assert automatic_runtime(model, PA16J)[0] == "keras"
 
 
-def test_auto_is_keras_where_nothing_else_is_installed_or_can_be_kept(model, exports, monkeypatch, tmp_path, cache):
-    (tmp_path / "file").write_text("in the way")
+def test_auto_is_keras_on_a_gpu_or_where_nothing_can_be_kept(model, exports, monkeypatch, tmp_path, cache):
     with monkeypatch.context() as patch:
-        patch.setattr(runtimes, "missing_packages", lambda runtime: ["it"])
-        assert fastest_runtime(model, PA16J)[0] == "keras"
+        patch.setattr(runtimes.tf.config, "list_physical_devices", lambda kind: ["a GPU"])
+        assert automatic_runtime(model, PA16J)[0] == "keras"
     assert not cache.exists()
+    (tmp_path / "file").write_text("in the way")
     monkeypatch.setenv("KERAS_HOME", str(tmp_path / "file"))
-    assert fastest_runtime(model, PA16J)[0] == "keras"
+    assert automatic_runtime(model, PA16J)[0] == "keras"
     with pytest.raises(PoseError, match="could not be written"):
         PosePredictor(model, runtime="litert")
+
+
+@pytest.mark.parametrize("runtime", ["litert", "openvino"])
+def test_several_threads_get_their_own_answers(model, cache, runtime):
+    for package in PACKAGES[runtime]:
+        pytest.importorskip(package, reason=f"{package} is not installed")
+    network, crops = open_runtime(model, PA16J, runtime), make_crops(8)
+    expected = [network(crop[None])["pose"] for crop in crops]
+    with ThreadPoolExecutor(4) as pool:
+        for _ in range(5):
+            answers = pool.map(lambda crop: network(crop[None])["pose"], crops)
+            np.testing.assert_array_equal(list(answers), expected)
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow compiles for any batch size")
@@ -167,13 +168,6 @@ def test_an_answer_does_not_depend_on_what_was_asked_before():
     after_others = network(images[:1])
     for name in ("pose", "probability"):
         np.testing.assert_array_equal(after_others[name], alone[name])
-
-
-def test_the_shortest_of_several_calls_counts(monkeypatch):
-    clock = iter(np.cumsum([0, 5, 0, 2, 0, 3, 0, 9, 0, 4, 0, 1, 0, 7, 0, 6, 0, 8, 0, 2]).astype(float))
-    monkeypatch.setattr(runtimes.time, "perf_counter", lambda: next(clock))
-    seconds = runtimes._time_one_crop({"keras": lambda crop: None, "litert": lambda crop: None}, np.zeros(1))
-    assert seconds == {"keras": 3, "litert": 1}
 
 
 def test_wrong_runtime_and_missing_package_are_one_sentence(model, monkeypatch):

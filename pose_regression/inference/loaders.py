@@ -2,10 +2,12 @@
 
 import importlib
 import os
+import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache
+from functools import cache, wraps
 from pathlib import Path
+from threading import Lock
 from types import ModuleType
 from typing import Any
 
@@ -18,7 +20,7 @@ from pose_regression.files import read_json
 
 Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Images (N, S, S, 3) float32 in [-1, 1] -> what the network gives: `pose` (N, J, 2), `probability` (N, J, 1) and, but
-for exports of version 0.1, `confidence` (N, J, 1), float32."""
+for exports of version 0.1, `confidence` (N, J, 1), float32. Several threads may call it."""
 
 DESCRIPTION = "model.json"
 """The file of an export that says what it is."""
@@ -115,16 +117,41 @@ def _load_onnx(directory: Path, dtype: str, threads: int) -> _Run:
 
 
 def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
-    interpreter = package("ai_edge_litert.interpreter", "litert").Interpreter(
-        str(directory / "model.tflite"), num_threads=threads
-    )
-    signature = interpreter.get_signature_runner("serving_default")
+    interpreter = litert_interpreter()(str(directory / "model.tflite"), num_threads=threads)
+    signature, turn = interpreter.get_signature_runner("serving_default"), Lock()
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        answers = [signature(image=image[None]) for image in images]
+        with turn:  # an interpreter serves one thread at a time
+            answers = [signature(image=image[None]) for image in images]
         return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
 
     return run
+
+
+def litert_interpreter() -> Callable[..., Any]:
+    """LiteRT's interpreter: its own package, or what TensorFlow brings along.
+
+    Raises:
+        PoseError: there is neither.
+    """
+    try:
+        from ai_edge_litert.interpreter import Interpreter
+    except ImportError:
+        try:
+            from tensorflow.lite.python.interpreter import Interpreter
+        except ImportError as error:
+            raise PoseError("LiteRT needs the package ai-edge-litert; pip install it.") from error
+    return _without_notice(Interpreter)
+
+
+def _without_notice(interpreter: Callable[..., Any]) -> Callable[..., Any]:
+    @wraps(interpreter)
+    def make(*arguments: Any, **keywords: Any) -> Any:
+        with warnings.catch_warnings():  # TensorFlow's own says that it will move, which is seen to here
+            warnings.simplefilter("ignore")
+            return interpreter(*arguments, **keywords)
+
+    return make
 
 
 def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
@@ -137,7 +164,7 @@ def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
         "PERFORMANCE_HINT": "LATENCY",
     }
     model = core.read_model(str(directory / "model.xml"))
-    names = [output.any_name for output in model.outputs]
+    names, turn = [output.any_name for output in model.outputs], Lock()
 
     @cache
     def compiled(batch: int) -> Any:
@@ -147,7 +174,8 @@ def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:
         return core.compile_model(fixed, "CPU", options)
 
     def run(images: np.ndarray) -> dict[str, np.ndarray]:
-        answer = compiled(len(images))(images)
+        with turn:  # a compiled model has one request, which is busy until it is answered
+            answer = compiled(len(images))(images)
         return {name: answer[name] for name in names}
 
     compiled(1)

@@ -21,7 +21,7 @@ from PIL import Image
 
 from pose_regression.errors import PoseError
 from pose_regression.geometry import BOX_MARGIN
-from pose_regression.inference.loaders import cores
+from pose_regression.inference.loaders import cores, litert_interpreter
 from pose_regression.model.hub import shipped_file
 
 __all__ = ["MAX_PEOPLE", "Detector", "find_detector", "keras_hub_detector", "look_for", "once", "shipped"]
@@ -202,9 +202,7 @@ class _MoveNet:
 
     def __init__(self, path: Path):
         try:
-            with warnings.catch_warnings():  # TensorFlow's own says that it will move, which is seen to here
-                warnings.simplefilter("ignore")
-                self.interpreter = _interpreter()(str(path), num_threads=cores())
+            self.interpreter = litert_interpreter()(str(path), num_threads=cores())
             self.interpreter.allocate_tensors()
             (taken,), (given,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
@@ -229,18 +227,6 @@ class _MoveNet:
 def _open(path: Path, process: int) -> _MoveNet:
     """One for each process: the threads of an interpreter do not come along when a process forks."""
     return _MoveNet(path)
-
-
-def _interpreter() -> Any:
-    """LiteRT's interpreter: its own package, or what TensorFlow brings along."""
-    try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError:
-        try:
-            from tensorflow.lite.python.interpreter import Interpreter
-        except ImportError as error:
-            raise PoseError("The detector of people needs the package ai-edge-litert; pip install it.") from error
-    return Interpreter
 
 
 def _letterboxed(image: np.ndarray, side: int) -> tuple[np.ndarray, float]:

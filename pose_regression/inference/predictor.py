@@ -27,7 +27,7 @@ from pose_regression.inference.loaders import cores
 from pose_regression.inference.people import MAX_PEOPLE, Detector, Find, find_detector, look_for, once
 from pose_regression.inference.photographs import ImageLike, Photograph, name_of, open_photograph
 from pose_regression.inference.pose import Pose
-from pose_regression.inference.runtimes import fastest_runtime, open_runtime
+from pose_regression.inference.runtimes import automatic_runtime, open_runtime
 from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton, complete
@@ -48,9 +48,10 @@ class PosePredictor:
         model_or_weights: a `PoseRegressor`, a weight file, or "small", the weights that come with the project
             (`load_model`).
         runtime: what computes: "keras", "savedmodel", "onnxruntime", "openvino" or "litert", all in float32, or "auto",
-            the fastest of them on this machine. All but "keras" export the weights the first time, check the export
-            against the network, within 0.01 pixels of the crop, and keep it in `hub.cache_folder()`. The attribute
-            `runtime` says which one "auto" took. `inspect` is always Keras'.
+            on a CPU LiteRT, if need be another that is installed. All but "keras" export the weights the first time,
+            which takes seconds, check the export against the network, within 0.01 pixels of the crop, and keep it in
+            `hub.cache_folder()`. Default: "auto" for a file of weights; "keras" for a model, which may still learn. The
+            attribute `runtime` says which one "auto" took. `inspect` is always Keras'.
         batch_size: crops that go through the network at a time. On a CPU more than a few gain nothing.
         skeleton: the joints of a model given as such; default: the model's own. A file names its own.
 
@@ -68,7 +69,7 @@ class PosePredictor:
         self,
         model_or_weights: PoseRegressor | str | os.PathLike[str] = "small",
         *,
-        runtime: str = "keras",
+        runtime: str | None = None,
         batch_size: int = 8,
         skeleton: Skeleton | None = None,
     ):
@@ -92,10 +93,11 @@ class PosePredictor:
             raise PoseError(f"The model predicts {joints} joints; the skeleton has {len(self.skeleton)}.")
         self.batch_size = batch_size
         self.size = int(height)
-        if runtime == "auto":
-            self.runtime, self._network = fastest_runtime(self.model, self.skeleton)
+        wanted = runtime or ("keras" if isinstance(model_or_weights, PoseRegressor) else "auto")
+        if wanted == "auto":
+            self.runtime, self._network = automatic_runtime(self.model, self.skeleton)
         else:
-            self.runtime, self._network = runtime, open_runtime(self.model, self.skeleton, runtime)
+            self.runtime, self._network = wanted, open_runtime(self.model, self.skeleton, wanted)
 
     def predict(
         self,

@@ -8,14 +8,11 @@ The cache is keyed by the network's weights, arguments and joints.
 import hashlib
 import json
 import logging
-import math
-import platform
 import shutil
-import time
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 from zipfile import BadZipFile
 
 import keras
@@ -24,7 +21,7 @@ import tensorflow as tf
 from PIL import Image
 
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path, read_json
+from pose_regression.files import atomic_path
 from pose_regression.inference.export import (
     answer_in_float32,
     check_deviation,
@@ -32,7 +29,7 @@ from pose_regression.inference.export import (
     export_model,
     serving_function,
 )
-from pose_regression.inference.loaders import Runtime, as_runtime, cores, load_runtime
+from pose_regression.inference.loaders import Runtime, as_runtime, load_runtime
 from pose_regression.model.hub import cache_folder
 from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
@@ -45,19 +42,20 @@ PACKAGES = {
     "savedmodel": (),
     "onnxruntime": ("onnxruntime", "tf2onnx"),
     "openvino": ("openvino",),
-    "litert": ("ai_edge_litert",),
+    "litert": (),
 }
 """What each runtime needs beside TensorFlow, to export and to run."""
 
 RUNTIMES = ("keras", *FORMATS)
 
+PREFERRED = ("litert", "onnxruntime")
+"""Runtimes that "auto" tries, the fastest for one picture first (docs/results/speed_cpu.md). A race between exports to
+all of them would take a minute for each new file of weights."""
+
 CROPS = 4
 """Pictures on which an export must agree with the network, within `export.BOUNDS`."""
 CACHE_LAYOUT = 3
 """Part of the key of the cache: raise it when the same network is exported, or computed, in another way."""
-ROUNDS = 5
-"""Timed calls of each runtime when the fastest is looked for."""
-
 _log = logging.getLogger(__name__)
 
 
@@ -94,42 +92,20 @@ def open_runtime(model: PoseRegressor, skeleton: Skeleton, runtime: str) -> Runt
     return _open_export(model, skeleton, runtime, folder, _kept(model, folder))
 
 
-def fastest_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runtime]:
-    """The installed runtime that answers one crop soonest on this machine, and the network in it.
+def automatic_runtime(model: PoseRegressor, skeleton: Skeleton) -> tuple[str, Runtime]:
+    """The first of `PREFERRED` that is installed and gives the network's answers, and the network in it; else "keras".
 
-    The first time for these weights every installed runtime is exported to and timed; the choice is kept. A runtime
-    that fails, or deviates too much, is left out; "keras" always remains.
+    Keras also where the export would be the slower one, on a GPU, or where there is none, on other backends.
     """
-    # Exports are made by TensorFlow.
-    installed = [name for name in FORMATS if keras.backend.backend() == "tensorflow" and not missing_packages(name)]
-    if not installed:
-        return "keras", open_runtime(model, skeleton, "keras")
-    folder, machine = _folder(model, skeleton), _machine(installed)
-    choice = folder / "auto.json"
-    with suppress(PoseError, KeyError, TypeError):  # no choice yet, or one that works no more
-        found = read_json(choice)
-        if found["machine"] == machine:
-            return found["runtime"], open_runtime(model, skeleton, found["runtime"])
-
-    _log.info("Exporting to %s and timing them, once for these weights.", ", ".join(installed))
-    runtimes: dict[str, Runtime] = {"keras": open_runtime(model, skeleton, "keras")}
-    try:
-        kept = _kept(model, folder)
-    except PoseError as error:
-        _log.info("Only Keras can be used: %s", error)
-        return "keras", runtimes["keras"]
-    for name in installed:
+    exported = keras.backend.backend() == "tensorflow" and not tf.config.list_physical_devices("GPU")
+    for name in PREFERRED if exported else ():
+        if missing_packages(name):
+            continue
         try:
-            runtimes[name] = _open_export(model, skeleton, name, folder, kept)
+            return name, open_runtime(model, skeleton, name)
         except PoseError as error:
-            _log.info("Left out %s: %s", name, error)
-    seconds = _time_one_crop(runtimes, np.zeros((1, *model.input_shape[1:]), np.float32))
-    fastest = min(seconds, key=seconds.__getitem__)
-    _log.info("One crop: %s.", ", ".join(f"{name} {1000 * seconds[name]:.1f} ms" for name in seconds))
-    with suppress(PoseError), atomic_path(choice) as temporary:  # a cache that cannot be written only costs time
-        content = {"machine": machine, "runtime": fastest, "seconds": seconds}
-        temporary.write_text(json.dumps(content, indent=1) + "\n", "utf-8")
-    return fastest, runtimes[fastest]
+            _log.info("Not %s: %s", name, error)
+    return "keras", open_runtime(model, skeleton, "keras")
 
 
 def _keras(model: PoseRegressor) -> Runtime:
@@ -158,6 +134,7 @@ def _open_export(model: PoseRegressor, skeleton: Skeleton, runtime: str, folder:
     with suppress(PoseError):  # none yet, or damaged since
         return _checked(load_runtime(format, directory), runtime, kept)
     shutil.rmtree(directory, ignore_errors=True)
+    _log.info("Exporting to %s, once for these weights.", runtime)
     try:
         export_model(model, directory, format=format, crops=kept.crops, skeleton=skeleton, answer=kept.answer)
     except PoseError:
@@ -213,26 +190,3 @@ def _folder(model: PoseRegressor, skeleton: Skeleton) -> Path:
     for name, variable in sorted(named_weights(model).items()):
         digest.update(name.encode() + np.ascontiguousarray(keras.ops.convert_to_numpy(variable.value)).tobytes())
     return cache_folder() / "runtimes" / digest.hexdigest()[:32]
-
-
-def _machine(runtimes: list[str]) -> dict[str, Any]:
-    """What the order of speed depends on, beside the network."""
-    return {
-        "name": platform.node(),
-        "cores": cores(),
-        "gpus": len(tf.config.list_physical_devices("GPU")),
-        "runtimes": runtimes,
-    }
-
-
-def _time_one_crop(runtimes: dict[str, Runtime], crop: np.ndarray) -> dict[str, float]:
-    """Seconds of the shortest call of each, of `ROUNDS`; they take turns, so that other load meets all of them."""
-    seconds = dict.fromkeys(runtimes, math.inf)
-    for network in runtimes.values():
-        network(crop)
-    for _ in range(ROUNDS):
-        for name, network in runtimes.items():
-            start = time.perf_counter()
-            network(crop)
-            seconds[name] = min(seconds[name], time.perf_counter() - start)
-    return seconds
