@@ -29,9 +29,9 @@ from statistics import median
 from typing import Any
 
 from experiments.command import run
-from experiments.measuring import grow_gpu_memory, in_own_process, peak_memory
 from pose_regression.errors import PoseError
 from pose_regression.files import write_json
+from pose_regression.inference.processes import grow_gpu_memory, in_own_process, peak_memory
 
 VARIANTS = (
     ("plain", "float32"),

@@ -2,15 +2,16 @@
 
 import json
 import os
+from functools import partial
 from statistics import median
 
 import pytest
 
 from experiments import benchmark_pipeline, benchmark_speed, benchmark_training
 from experiments.command import run
-from experiments.measuring import in_own_process, peak_memory
 from pose_regression.errors import PoseError
-from pose_regression.inference import runtimes
+from pose_regression.inference import runtimes, speed
+from pose_regression.inference.processes import in_own_process, peak_memory
 from pose_regression.inference.runtimes import missing_packages
 from pose_regression.model import backbone, kernels
 from pose_regression.model.network import PoseRegressor
@@ -111,21 +112,44 @@ def test_speed_benchmark_measures_both_networks(monkeypatch, same_process, tmp_p
     assert "29.30" in out and "paper: 1.60 x its speed" in out
 
 
+def test_end_to_end_compares_a_predictor_with_its_network(monkeypatch, tmp_path, photograph, capsys):
+    pytest.importorskip("ai_edge_litert")
+    for i in range(3):
+        (tmp_path / f"{i}.jpg").write_bytes(photograph)
+    file = tmp_path / "figures.json"
+    arguments = ("--end-to-end", tmp_path, "--runtime", "keras", "--repeats", 2, "--output", file)
+    assert call(monkeypatch, benchmark_speed, *arguments) == 0
+    figures = json.loads(file.read_text())
+    row = figures["runtimes"]["keras"]
+    assert row["file_ms"] > row["network_ms"] > 0 and row["of_fastest"] == row["ratio"] > 1
+    assert row["many_per_second"] > 0 and row["many_ratio"] > 0 and figures["three_people"] > 1
+    assert "Three people looked for and posed: " in capsys.readouterr().out
+    assert call(monkeypatch, benchmark_speed, "--end-to-end", tmp_path / "none") == 2
+    assert "there is none in" in capsys.readouterr().err
+
+
+def test_contenders_take_turns_and_the_first_rounds_do_not_count():
+    called = []
+    seconds = speed.in_turns({name: partial(called.append, name) for name in "ab"}, rounds=2, warm_up=1)
+    assert "".join(called) == "ababab" and [len(seconds[name]) for name in "ab"] == [2, 2]
+    assert speed.median_ratio([1.0, 6.0, 9.0], [1.0, 2.0, 1.0]) == 3.0
+
+
 def test_speed_ratio_is_the_median_over_rounds():
-    ours, hourglass = benchmark_speed.Network("ours", 8), benchmark_speed.Network("hourglass", 8)
+    ours, hourglass = speed.Network("ours", 8), speed.Network("hourglass", 8)
     seconds = {(ours, "keras"): [1.0, 2.0, 4.0], (ours, "litert"): [9.0], (hourglass, "keras"): [3.0, 3.0, 8.0]}
     facts = {ours: {"bytes": 50}, hourglass: {"bytes": 100}}
-    (ratio,) = benchmark_speed.ratios(seconds, facts, list(seconds))
+    (ratio,) = speed.ratios(seconds, facts)
     assert ratio["speed"] == median([3.0, 1.5, 2.0])
     assert ratio["bytes"] == 0.5
-    assert benchmark_speed.ratios(seconds, facts, [(ours, "litert")]) == []
+    assert speed.ratios({(ours, "litert"): [9.0], "sgemm": [1.0]}, facts) == []
 
 
 def test_sgemm_is_as_many_multiply_adds_in_the_same_round():
-    contender = (benchmark_speed.Network("ours", 8), "keras")
-    settings = benchmark_speed.Settings(batch=2)
+    contender = (speed.Network("ours", 8), "keras")
+    settings = speed.Settings(batch=2)
     seconds = {contender: [1.0, 2.0, 9.0], "sgemm": [1.0, 4.0, 3.0]}  # ratios 1, 1/2 and 3 for a product of 2048^3
-    row = benchmark_speed.row(contender, {"macs": 2048**3 // 4}, seconds, {}, settings)
+    row = speed.figures_of(contender, {"macs": 2048**3 // 4}, seconds, settings)
     assert row["of_sgemm"] == 2.0  # a batch has half as many
     assert row["fps"] == 1.0
 
@@ -137,15 +161,15 @@ def test_other_runtimes_answer_as_keras(runtime, tmp_path):
     import keras
     import numpy as np
 
-    settings = benchmark_speed.Settings(input_size=64, width=16)
+    settings = speed.Settings(input_size=64, width=16)
     keras.utils.set_random_seed(0)
-    contender = (benchmark_speed.Network("ours", 1), runtime)
-    model = benchmark_speed.build(contender[0], settings, "float32")
+    contender = (speed.Network("ours", 1), runtime)
+    model = contender[0].build(settings, "float32")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(benchmark_speed, "build", lambda *arguments: model)
-        benchmark_speed.prepare(settings, [contender], tmp_path)
-    images = benchmark_speed.random_images(settings)
-    answer = benchmark_speed.load(contender, tmp_path, settings)(images)
+        patch.setattr(speed.Network, "build", lambda *arguments: model)
+        speed.prepare(settings, [contender], tmp_path)
+    images = speed._random_images(settings)
+    answer = speed.load(contender, tmp_path, settings)(images)
     np.testing.assert_allclose(answer["pose"], model.predict_on_batch(images)["pose"], atol=1e-4)
 
 

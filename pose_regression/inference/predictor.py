@@ -95,9 +95,9 @@ class PosePredictor:
         self.size = int(height)
         wanted = runtime or ("keras" if isinstance(model_or_weights, PoseRegressor) else "auto")
         if wanted == "auto":
-            self.runtime, self._network = automatic_runtime(self.model, self.skeleton)
+            self.runtime, self.network = automatic_runtime(self.model, self.skeleton)
         else:
-            self.runtime, self._network = wanted, open_runtime(self.model, self.skeleton, wanted)
+            self.runtime, self.network = wanted, open_runtime(self.model, self.skeleton, wanted)
 
     def predict(
         self,
@@ -240,7 +240,7 @@ class PosePredictor:
         crops = [view.crop for view in batch if view.crop is not None]
         if not crops:
             return [_Answer(view) for view in batch]
-        output = self._network(np.stack(crops))
+        output = self.network(np.stack(crops))
         answers = iter(self._read([view for view in batch if view.crop is not None], output))
         return [_Answer(view) if view.crop is None else next(answers) for view in batch]
 

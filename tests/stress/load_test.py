@@ -38,9 +38,9 @@ import psutil
 from PIL import Image
 
 from experiments.command import run
-from experiments.measuring import in_own_process
 from pose_regression.errors import PoseError
 from pose_regression.inference.limits import WAITING
+from pose_regression.inference.processes import in_own_process
 
 PICTURES = 100
 FIRST = 500

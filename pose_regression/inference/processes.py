@@ -8,6 +8,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import tensorflow as tf
+
 from pose_regression.errors import PoseError
 
 
@@ -32,8 +34,6 @@ def in_own_process(function: Callable, *arguments: Any) -> Any:
 
 def peak_memory() -> float:
     """Largest memory this process has held so far, MiB: TensorFlow's on the first GPU if it has one, else RSS."""
-    import tensorflow as tf
-
     if tf.config.list_logical_devices("GPU"):
         return tf.config.experimental.get_memory_info("GPU:0")["peak"] / 2**20
     try:
@@ -41,15 +41,13 @@ def peak_memory() -> float:
         lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM")) / 1024
     except (OSError, StopIteration):
-        import resource
+        import resource  # which Windows lacks
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 1024)
 
 
 def grow_gpu_memory() -> None:
     """Let TensorFlow take GPU memory as it needs it, so that the peak says something."""
-    import tensorflow as tf
-
     for gpu in tf.config.list_physical_devices("GPU"):
         if tf.config.experimental.get_memory_growth(gpu) is not True:
             tf.config.experimental.set_memory_growth(gpu, True)
