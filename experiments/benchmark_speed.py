@@ -49,7 +49,7 @@ from pose_regression.inference.processes import in_own_process
 from pose_regression.inference.runtimes import RUNTIMES
 from pose_regression.inference.speed import SGEMM, Contender, Network, Settings
 
-FILES = 40
+FILES = 16
 """Pictures of --end-to-end, the last of the folder: in LSP's they are of the test half."""
 
 PER_NETWORK = {
