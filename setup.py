@@ -26,6 +26,7 @@ setup(
         "keras-hub": ["keras-hub>=0.29"],
         "serve": ["fastapi>=0.115", "uvicorn>=0.30"],
         "video": ["av>=15"],
+        "heic": ["pillow-heif>=0.22"],
         "demo": ["opencv-python>=4.10", "fastapi>=0.115", "uvicorn>=0.30"],
         "test": [
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",

@@ -14,7 +14,8 @@ from pose_regression.errors import PoseError, Terminated
 def run(main: Callable[[], int | None]) -> None:
     """Call `main` and exit: its return value (None is 0), 2 for a `PoseError`, 130 for Ctrl-C, 143 for SIGTERM.
 
-    Streams may be closed (`>&-`), or their reader gone (`| head -1`): then 141, as of a process that SIGPIPE ends.
+    Streams may be closed (`>&-`) or full (2), or their reader gone (`| head -1`): 141, as of a process that SIGPIPE
+    ends.
     """
     _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
@@ -24,9 +25,14 @@ def run(main: Callable[[], int | None]) -> None:
         status = main() or 0
         sys.stdout.flush()
         sys.exit(status)
-    except BrokenPipeError:
+    except OSError as error:
+        if not _stdout_fails():
+            raise
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to flush goes nowhere
-        sys.exit(128 + 13)
+        if isinstance(error, BrokenPipeError):
+            sys.exit(128 + 13)
+        print(f"error: stdout could not be written: {error.strerror}.", file=sys.stderr)
+        sys.exit(2)
     except PoseError as error:
         print(f"error: {error}", file=sys.stderr)
         sys.exit(2)
@@ -40,6 +46,15 @@ def run(main: Callable[[], int | None]) -> None:
             print(f"error: {fault}", file=sys.stderr)
             sys.exit(2)
         raise
+
+
+def _stdout_fails() -> bool:
+    try:
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+    except OSError:
+        return True
+    return False
 
 
 def _open_closed_streams() -> None:

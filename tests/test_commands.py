@@ -93,6 +93,14 @@ def test_a_reader_that_has_gone_ends_the_command_without_a_traceback(tmp_path):
     assert process.stderr.read() == b"" and process.wait() == 141
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_a_full_stdout_is_one_sentence():
+    code = "from experiments.command import run; run(lambda: print('line'))"
+    with open("/dev/full", "w", encoding="utf-8") as full:
+        done = subprocess.run([sys.executable, "-c", code], stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.returncode, done.stderr) == (2, "error: stdout could not be written: No space left on device.\n")
+
+
 @pytest.mark.parametrize(
     "content, backend, said",
     [

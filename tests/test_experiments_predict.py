@@ -253,7 +253,8 @@ def test_inputs_are_found_once_and_in_order(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write_photos(tmp_path / "photos", "b.jpg", "a.PNG", "[1].jpg")
     (tmp_path / "photos/deeper.jpg").mkdir()
-    found = bulk.find_inputs(["photos/b.jpg", "photos", "photos/*.jpg", "photos/[1].jpg", "missing.jpg"]).paths
+    given = ["photos/b.jpg", "photos", "photos/*.jpg", "photos/[1].jpg", "photos/../photos/b.jpg", "missing.jpg"]
+    found = bulk.find_inputs([*given, str(tmp_path / "photos/a.PNG")]).paths
     assert [path.as_posix() for path in found] == ["photos/b.jpg", "photos/[1].jpg", "photos/a.PNG", "missing.jpg"]
     for wrong in (["*.gif"], [str(tmp_path)]):
         with pytest.raises(PoseError, match=r"No file fits the pattern '\*.gif'|has no images"):

@@ -108,6 +108,13 @@ def test_transparency_lies_over_black(predictor, tmp_path):
     np.testing.assert_allclose(found.pixels, wanted.pixels, atol=0.5)
 
 
+def test_heic_is_read(tmp_path):
+    pytest.importorskip("pillow_heif", reason="pillow-heif is not installed: HEIC is not tested")
+    pixels = photo(3, 140, 96)
+    Image.fromarray(pixels).save(tmp_path / "a.heic", "HEIF", quality=95)
+    assert np.abs(load_upright(tmp_path / "a.heic").astype(int) - pixels).mean() < 4
+
+
 def test_arrays_of_every_type_mean_the_same(predictor):
     image = photo(5)
     expected = predictor.predict(image, people="whole")[0].pixels
@@ -138,6 +145,7 @@ def png_header(width: int, height: int) -> bytes:
     [
         (b"", "is empty"),
         (b"no image", "known format"),
+        (b"\0\0\0\x18ftypheic\0\0\0\0mif1heic", "damaged, or needs pip install pillow-heif: it is HEIC"),
         (b"\xff\xd8\xff\xe0", "known format|damaged"),
         (png_header(14_001, 15_000), "14001 x 15000 pixels, more than 210000000"),
         (png_header(1 << 30, 1 << 30), "more than 210000000"),
@@ -145,7 +153,7 @@ def png_header(width: int, height: int) -> bytes:
         (None, "No such file"),
         ("folder", "Is a directory|Permission denied"),
     ],
-    ids=["empty", "text", "stub", "large", "bomb", "truncated", "missing", "folder"],
+    ids=["empty", "text", "heic", "stub", "large", "bomb", "truncated", "missing", "folder"],
 )
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 def test_files_that_cannot_be_used_are_one_sentence(predictor, tmp_path, content, message):

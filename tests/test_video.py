@@ -222,3 +222,18 @@ def test_a_container_without_a_count_is_judged_by_its_length(tmp_path):
     cut = AvDecoder(str(tmp_path / "a.mkv"))
     read = len(list(cut.frames()))
     assert 10 < read < 20 and cut.missing() == f"{read / 10:.1f} of 3.0 seconds could be read"
+
+
+def test_a_video_that_begins_late_is_whole(tmp_path):
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mjpeg", rate=Fraction(10))
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "yuvj420p"
+        stream.codec_context.time_base = Fraction(1, 10)
+        for number in range(8):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24")
+            frame.pts = 50 + number  # the first at 5 seconds
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    decoder = AvDecoder(str(tmp_path / "a.mkv"))
+    assert [frame.seconds for frame in decoder.frames()] == pytest.approx([number / 10 for number in range(8)])
+    assert decoder.missing() == ""

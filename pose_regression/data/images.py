@@ -16,7 +16,7 @@ from pose_regression.files import MAX_PIXELS
 
 __all__ = ["IMAGE_SUFFIXES", "check_images", "find_broken", "without_broken"]
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 """Of what is taken from a folder for a picture; a file given by name may have any."""
 
 _LOG = logging.getLogger(__name__)

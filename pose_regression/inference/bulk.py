@@ -70,7 +70,10 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
         else:
             new = [Path(text)]
         paths += new
-    return Inputs(list(dict.fromkeys(paths)), left)
+    once: dict[Source, Source] = {}
+    for path in paths:
+        once.setdefault(path if isinstance(path, str) else Path(os.path.abspath(path)), path)
+    return Inputs(list(once.values()), left)
 
 
 def overlay_paths(paths: Sequence[Source], folder: Path) -> list[Path]:

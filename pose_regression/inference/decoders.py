@@ -94,6 +94,8 @@ class AvDecoder(Decoder):
         self._lost = self._discarded = 0
         self._length = (self._container.duration or 0) / 1e6
         """Seconds; 0 if the container does not say."""
+        if self._length and "matroska" in self._container.format.name:  # it counts from zero, not from the first frame
+            self._length -= (self._container.start_time or 0) / 1e6
 
     def frames(self) -> Iterator[Frame]:
         times, start = _Times(self._container, self._stream), self._stream.start_time

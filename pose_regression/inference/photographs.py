@@ -12,7 +12,7 @@ import io
 import os
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -25,6 +25,11 @@ from pose_regression.data.orientation import to_upright, turn_of
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 from pose_regression.inference.cutting import cut, decode_whole
+
+with suppress(ImportError):  # an extra: phones' HEIC
+    from pillow_heif import register_heif_opener
+
+    register_heif_opener()
 
 __all__ = [
     "MAX_PIXELS",
@@ -139,12 +144,20 @@ def _opened(image: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.
     except Image.DecompressionBombError as error:
         raise PoseError(f"{name} announces far more than {MAX_PIXELS} pixels.") from error
     except UnidentifiedImageError as error:
+        if _is_heic(image):
+            raise PoseError(f"{name} is damaged, or needs pip install pillow-heif: it is HEIC.") from error
         raise PoseError(f"{name} is not an image of a known format, or is damaged.") from error
     except OSError as error:
         reason = f"cannot be read: {error.strerror}" if error.strerror else "is truncated or damaged"
         raise PoseError(f"{name} {reason}.") from error
     except ValueError as error:
         raise PoseError(f"{name} cannot be read: {error}.") from error
+
+
+def _is_heic(image: str | os.PathLike[str] | bytes) -> bool:
+    with io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as file:
+        start = file.read(12)
+    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 _OPENING = threading.Lock()
