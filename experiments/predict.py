@@ -185,6 +185,9 @@ def report(found: Any, boxes: Any, inputs: Any) -> bool:
         if boxes.turned:
             lines.append(f"{boxes.path}: {boxes.turned}")
         lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
+        if boxes.elsewhere:
+            lines.append(f"{counted(boxes.elsewhere, 'picture')} in a folder of another name than {boxes.path} says, "
+                         "found by file name.")  # fmt: skip
         if unnamed := boxes.unnamed:
             lines.append(f"{counted(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")
     lines += [f"Nobody found in {name}." for name in found.nobody]

@@ -144,3 +144,10 @@ def test_an_id_that_the_file_does_not_list_is_counted(tmp_path):
 
 def test_a_score_of_null_is_none(tmp_path):
     assert boxes_by_name(write(tmp_path, [{"file_name": "a.jpg", "bbox": BOX, "score": None}])) == {"a.jpg": [CORNERS]}
+
+
+def test_pictures_in_a_folder_of_another_name_are_counted(tmp_path):
+    names = ["v1/a.jpg", "v1/b.jpg", "c.jpg", "C:\\set\\v2\\d.jpg"]
+    boxes = read_boxes(write(tmp_path, [{"file_name": name, "bbox": BOX} for name in names]))
+    pictures = [tmp_path / "v2" / name for name in ("a.jpg", "c.jpg", "d.jpg")] + [tmp_path / "v1/b.jpg"]
+    assert all(boxes.of_pictures(pictures)) and boxes.elsewhere == 1

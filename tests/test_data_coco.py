@@ -257,6 +257,7 @@ FAULTS = [
     (_set("images", None), "expected a list 'images'. Received: None"),
     (_set("annotations", {}), "expected a list 'annotations'"),
     (_set("categories", []), "none of its 0 categories has 'keypoints'"),
+    (_set(*CATEGORY, "keypoints", []), "has no joints: none of its 2 categories has 'keypoints'"),
     (_set("images", 1, 3), "images[1] must be an object. Received: 3"),
     (_set("images", 1, "id", 7), "images[1]: 'id' 7 is taken by images[0]"),
     (_set("images", 1, "id", 7.5), "images[1]: 'id' must be a whole number or text. Received: 7.5"),

@@ -98,7 +98,9 @@ def load(
     categories = _by_id(_entries(content, "categories", path), path)
     entries = list(_entries(content, "annotations", path))
     wanted = _wanted(categories, entries, category, path)
-    skeleton = _common_skeleton(wanted, path)
+    if not wanted:
+        raise PoseError(f"{path} has no joints: none of its {len(categories)} categories has 'keypoints'.")
+    skeleton = _common_skeleton(wanted)
     of_picture: dict[str, list[_Person]] = {picture: [] for picture in pictures}
     skipped = Counter({CROWD: 0, UNLABELLED: 0})
     first_wrong = ""
@@ -251,10 +253,8 @@ def _is_joint(value: Any) -> bool:
     return isinstance(value, (int, str)) and not isinstance(value, bool)
 
 
-def _common_skeleton(categories: Mapping[str, tuple[str, dict]], path: Path) -> Skeleton:
-    skeletons = {where: skeleton_of(entry, where) for where, entry in categories.values() if entry.get("keypoints")}
-    if not skeletons:
-        raise PoseError(f"{path} has no joints: none of its {len(categories)} categories has 'keypoints'.")
+def _common_skeleton(categories: Mapping[str, tuple[str, dict]]) -> Skeleton:
+    skeletons = {where: skeleton_of(entry, where) for where, entry in categories.values()}
     (first, skeleton), *others = skeletons.items()
     for where, other in others:
         if other != skeleton:

@@ -4,6 +4,7 @@ What is left out is counted by its reason, and costs nothing but itself: boxes o
 the score, of crowds, and those that are no box (`data.entries`).
 """
 
+import os
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
-from pose_regression.data.identity import matched
+from pose_regression.data.identity import matched, parts
 from pose_regression.data.orientation import Labelled, Labels, judge, to_upright
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
@@ -58,6 +59,8 @@ class Boxes:
     """Boxes left out, by reason."""
     unnamed: int = 0
     """Pictures asked for that the file does not name."""
+    elsewhere: int = 0
+    """Pictures that lie in a folder of another name than the file says, and may be others."""
     labels: Labels | None = None
     """In which pixels the boxes of pictures are that EXIF turns, as the user says."""
     turned: str = ""
@@ -71,6 +74,8 @@ class Boxes:
         """
         names = matched(pictures, self.people, where=str(self.path))
         self.unnamed += len(pictures) - len(names)
+        folders = ((parts(name)[:-1], parts(os.path.abspath(pictures[i]))[:-1]) for i, name in names.items())
+        self.elsewhere += sum(bool(said) and said[-1] != real[-1] for said, real in folders if real)
         return [self.people[names[i]] if i in names else None for i in range(len(pictures))]
 
     def of_frames(self, videos: Sequence[Path | str]) -> list[Mapping[int, People]]:

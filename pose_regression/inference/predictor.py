@@ -6,7 +6,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cache, cached_property, partial
 from itertools import chain, groupby, islice, repeat, starmap, zip_longest
 from pathlib import Path
 from threading import Lock
@@ -39,6 +39,14 @@ _FARTHEST = 1e6
 _R = TypeVar("_R")
 
 _LOG = logging.getLogger(__name__)
+
+
+@cache
+def _warn_of_lonely(names: tuple[str, ...]) -> None:
+    """Once, also where every frame of a video is a stream of its own."""
+    if sided := lonely(names):
+        text = "Averaged with the mirrored image, though %s shows a side and has no partner to trade places with."
+        _LOG.warning(text, ", ".join(sided))
 
 
 class PosePredictor:
@@ -179,11 +187,8 @@ class PosePredictor:
             raise PoseError(f"crops must be at least 1. Received: crops={crops}")
         if max_people < 1:
             raise PoseError(f"max_people must be at least 1. Received: max_people={max_people}")
-        if flip and (alone := lonely(self.skeleton.names)):
-            _LOG.warning(
-                "Averaged with the mirrored image, though %s shows a side and has no partner to trade places with.",
-                ", ".join(alone),
-            )
+        if flip:
+            _warn_of_lonely(self.skeleton.names)
         looker = _Looker(people, max_people)
         alone = isinstance(images, Sequence) and len(images) == 1  # nothing to read beside the network
         readers = 0 if alone else min(cores(), self.batch_size)
