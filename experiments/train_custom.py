@@ -25,14 +25,11 @@ from pose_regression.training.experiment import Coco
 def main() -> None:
     experiment, output, how = experiment_of(parser_of(__doc__, Coco, output="runs/custom").parse_args(), Coco)
 
-    from pose_regression.evaluation.windows import predict
-    from pose_regression.model.load import load_model
-    from pose_regression.training.people import load_people
-    from pose_regression.training.run import run
+    from pose_regression.training.run import predict_validation, run
 
     directory = run(experiment, output, **how)
-    weights, people = directory / "best.weights.h5", load_people(experiment.data)
-    found = predict(load_model(weights)[0], people.validation, skeleton=people.skeleton).pixels
+    people, _, found = predict_validation(experiment, directory)
+    weights = directory / "best.weights.h5"
     scores = people.score(people.validation, found)
     print(f"\n{people.title} on {len(people.validation)} people to validate on, best epoch\n")
     width = max(map(len, scores))

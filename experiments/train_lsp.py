@@ -9,12 +9,13 @@ The second is the paper's: fine-tuning for 70 epochs at 2e-5 (section 4.1), whic
 """
 
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of
-from pose_regression.training.experiment import Experiment, Lsp
+from pose_regression.evaluation.benchmarks import LSP
+from pose_regression.evaluation.paper import format_table
+from pose_regression.training.experiment import Lsp
 
 FINE_TUNING: dict[str, Any] = {"epochs": 70, "learning_rate": 2e-5}
 
@@ -27,19 +28,11 @@ def main() -> None:
         tuning = {name: value for name, value in FINE_TUNING.items() if f"Recipe.{name}" not in given}
         experiment = replace(experiment, recipe=replace(experiment.recipe, **tuning))
 
+    from pose_regression.evaluation.windows import predict
+    from pose_regression.model.load import load_model
     from pose_regression.training.run import run
 
     directory = run(experiment, output, **how)
-    score_test(experiment, directory)
-
-
-def score_test(experiment: Experiment, directory: Path) -> None:
-    """Print PCK of the best weights on LSP test."""
-    from pose_regression.evaluation.benchmarks import LSP
-    from pose_regression.evaluation.paper import format_table
-    from pose_regression.evaluation.windows import predict
-    from pose_regression.model.load import load_model
-
     test = LSP.load(experiment.data.folder, "test")  # type: ignore[union-attr]
     scores = LSP.score(test, predict(load_model(directory / "best.weights.h5")[0], test).pixels)
     print("\nLSP test, PCK@0.2, person-centric, single crop\n")

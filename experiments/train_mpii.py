@@ -9,29 +9,22 @@ ends with a small network, its curves and a picture of people it never saw. `--c
 experiments/configs; any other flag changes one field of it, or without a config of the paper's training.
 """
 
-from pathlib import Path
-
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of
+from pose_regression.evaluation.paper import format_table
 from pose_regression.training.experiment import Mpii
+from pose_regression.visualize import save_image
 
 
 def main() -> None:
     parser = parser_of(__doc__, Mpii, output="runs/mpii")
     experiment, output, how = experiment_of(parser.parse_args(), Mpii)
 
-    from pose_regression.evaluation.paper import format_table
     from pose_regression.evaluation.sheets import draw_people
-    from pose_regression.evaluation.windows import predict
-    from pose_regression.model.load import load_model
-    from pose_regression.training.people import load_people
-    from pose_regression.training.run import run
-    from pose_regression.visualize import save_image
+    from pose_regression.training.run import predict_validation, run
 
-    directory: Path = run(experiment, output, **how)
-    people = load_people(experiment.data)
-    model, skeleton = load_model(directory / "best.weights.h5")
-    pixels = predict(model, people.validation).pixels
+    directory = run(experiment, output, **how)
+    people, skeleton, pixels = predict_validation(experiment, directory)
     picture = directory / "predictions.png"
     save_image(picture, draw_people(people.validation[:24], pixels[:24], skeleton, columns=6))
     print(f"\nPCKh@0.5 on {len(people.validation)} validation people, single crop, best epoch\n")

@@ -34,7 +34,6 @@ def draw_pose(
     skeleton: Skeleton,
     *,
     probability: np.ndarray | None = None,
-    present: np.ndarray | None = None,
     truth: np.ndarray | None = None,
     outline: tuple[int, int, int] | None = None,
 ) -> np.ndarray:
@@ -47,7 +46,6 @@ def draw_pose(
         skeleton: names and limbs of the joints.
         probability: (J,) or (J, 1) in [0, 1]: limbs fade with that of their less probable end, joints below 0.5 are
             hollow. None draws everything solid.
-        present: (J,) bool: joints to draw; None draws all.
         truth: (J, 2) annotated joints, drawn below the pose as a broad white figure.
         outline: the colour about the limbs, which tells people apart; None is a faint dark one.
 
@@ -58,8 +56,8 @@ def draw_pose(
         PoseError: an array of another shape or type.
     """
     image = _rgb(image)
-    points = _points(pixels, skeleton, "pixels", present)
-    annotated = np.full_like(points, np.nan) if truth is None else _points(truth, skeleton, "truth", present)
+    points = _points(pixels, skeleton, "pixels")
+    annotated = np.full_like(points, np.nan) if truth is None else _points(truth, skeleton, "truth")
     certainty = np.ones(len(skeleton)) if probability is None else _probability(probability, skeleton)
 
     person = np.concatenate([points, annotated])
@@ -73,13 +71,7 @@ def draw_pose(
     scale = max(1, min(4, 3000 // max(region[2] - region[0], region[3] - region[1])))
     canvas = _Canvas(image, region, scale)
 
-    for width, color in ((3 * stroke, INK), (2.5 * stroke, PAPER)):
-        for a, b in skeleton.drawn_limbs:
-            if np.isfinite(annotated[[a, b]]).all():
-                canvas.line(annotated[a], annotated[b], width, color, 1)
-        for point in annotated[np.isfinite(annotated).all(axis=1)]:
-            canvas.line(point, point, width + 1.2 * stroke, color, 1)
-
+    _draw_truth(canvas, annotated, skeleton, stroke)
     limbs = [(a, b) for a, b in skeleton.drawn_limbs if np.isfinite(points[[a, b]]).all()]
     opacity = {limb: 0.25 + 0.75 * certainty[list(limb)].min() for limb in limbs}
     for a, b in limbs:
@@ -94,6 +86,16 @@ def draw_pose(
         if np.isfinite(points[joint]).all():
             canvas.joint(points[joint], 1.15 * stroke, tuple(color), hollow=certainty[joint] < 0.5)
     return canvas.onto(image)
+
+
+def _draw_truth(canvas: "_Canvas", points: np.ndarray, skeleton: Skeleton, stroke: float) -> None:
+    """A broad white figure, in strokes of the pose above it."""
+    for width, color in ((3 * stroke, INK), (2.5 * stroke, PAPER)):
+        for a, b in skeleton.drawn_limbs:
+            if np.isfinite(points[[a, b]]).all():
+                canvas.line(points[a], points[b], width, color, 1)
+        for point in points[np.isfinite(points).all(axis=1)]:
+            canvas.line(point, point, width + 1.2 * stroke, color, 1)
 
 
 def person_color(number: int) -> tuple[int, int, int]:
@@ -186,16 +188,13 @@ def heatmaps_to_rgb(
     return np.clip(np.rint(light), 0, 255).astype(np.uint8)
 
 
-def contact_sheet(
-    images: Sequence[np.ndarray], *, columns: int, captions: Sequence[str] | None = None, size: int | None = None
-) -> np.ndarray:
+def contact_sheet(images: Sequence[np.ndarray], *, columns: int, captions: Sequence[str] | None = None) -> np.ndarray:
     """Pictures in rows, each centred in a cell that holds the largest, with a caption below.
 
     Args:
         images: (H, W, 3) or (H, W) uint8, of any sizes.
         columns: pictures in a row.
         captions: one for each picture; what is too long for a cell is cut.
-        size: longer side to which every picture is scaled; None leaves them as they are.
 
     Returns:
         uint8 RGB on white.
@@ -208,8 +207,6 @@ def contact_sheet(
     if captions is not None and len(captions) != len(images):
         raise PoseError(f"captions must be as many as images, {len(images)}. Received: {len(captions)}")
     pictures = [Image.fromarray(_rgb(image)) for image in images]
-    if size is not None:
-        pictures = [_fit(picture, size) for picture in pictures]
     columns = min(columns, len(pictures))
     width, height = max(p.width for p in pictures), max(p.height for p in pictures)
     gap = max(2, max(width, height) // 50)
@@ -322,21 +319,13 @@ def _rgb(image: np.ndarray) -> np.ndarray:
     return np.repeat(image[..., None], 3, axis=2) if image.ndim == 2 else image.copy()
 
 
-def _points(points: np.ndarray, skeleton: Skeleton, name: str, present: np.ndarray | None) -> np.ndarray:
+def _points(points: np.ndarray, skeleton: Skeleton, name: str) -> np.ndarray:
     """(J, 2) float64 with NaN for joints that are absent."""
     points = np.array(points, np.float64)
     if points.shape != (len(skeleton), 2):
         raise PoseError(f"{name} must be of shape ({len(skeleton)}, 2). Received: shape {points.shape}")
     points[~np.isfinite(points).all(axis=1)] = np.nan
-    points = np.clip(points, -1e5, 1e5)  # beyond any image, and within the integers of the drawing library
-    if present is not None:
-        present = np.asarray(present)
-        if present.dtype != bool or present.shape != (len(skeleton),):
-            raise PoseError(
-                f"present must be bool of shape ({len(skeleton)},). Received: {present.dtype} of shape {present.shape}"
-            )
-        points[~present] = np.nan
-    return points
+    return np.clip(points, -1e5, 1e5)  # beyond any image, and within the integers of the drawing library
 
 
 def _probability(probability: np.ndarray, skeleton: Skeleton) -> np.ndarray:
@@ -351,13 +340,6 @@ def _resize(values: np.ndarray, shape: tuple[int, ...]) -> np.ndarray:
     """One map, bilinearly, to (height, width)."""
     picture = Image.fromarray(values.astype(np.float32))
     return np.asarray(picture.resize((shape[1], shape[0]), Image.Resampling.BILINEAR), np.float64)
-
-
-def _fit(picture: Image.Image, size: int) -> Image.Image:
-    """The picture with its longer side `size` pixels long."""
-    ratio = size / max(picture.size)
-    width, height = (max(1, round(side * ratio)) for side in picture.size)
-    return picture.resize((width, height), Image.Resampling.LANCZOS)
 
 
 def _shorten(text: str, width: int, font) -> str:

@@ -536,6 +536,15 @@ def test_a_keras_file_of_another_network_is_refused_and_changes_nothing(source, 
     assert_equal(values(wider), before)
 
 
+def test_a_file_is_read_once(source, tmp_path, monkeypatch):
+    save_weights(source, tmp_path / "a.weights.h5", skeleton=SKELETON)
+    paths = []
+    monkeypatch.setattr(weights, "read_container", lambda path: paths.append(path) or read_container(path))
+    load_model(tmp_path / "a.weights.h5")
+    PoseRegressor(weights=tmp_path / "a.weights.h5")
+    assert paths == [tmp_path / "a.weights.h5"] * 2
+
+
 def test_the_network_of_a_file_is_built_but_for_what_is_said_otherwise(source, tmp_path):
     path = tmp_path / "a.weights.h5"
     save_weights(source, path, skeleton=SKELETON)

@@ -26,8 +26,6 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.geometry import window_of_box
 
-__all__ = ["load", "load_extended", "person_box"]
-
 Crop = Literal["image", "joints"]
 
 SPLITS = {"train": range(0, 1000), "test": range(1000, 2000)}
@@ -133,17 +131,7 @@ def _samples(images: list[Path], joints: np.ndarray, *, first_index: int, crop: 
             box = np.zeros(4)  # Neither joints nor a readable image: the pipeline will name the image and skip it.
         center, length = window_of_box(box, margin=1.0)
         side = max(float(length), SMALLEST_BOX)
-        samples.append(
-            Sample(
-                str(image),
-                center,
-                max(float(side), SMALLEST_BOX),
-                person,
-                _SUPERVISED,
-                image_index=first_index + i,
-                person=0,
-            )
-        )
+        samples.append(Sample(str(image), center, side, person, _SUPERVISED, image_index=first_index + i, person=0))
     return samples
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -167,16 +168,9 @@ def _truth(samples: Sequence[Sample], order: Skeleton) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------------------ LSP
 
 
-def _torso_lengths(samples: Sequence[Sample], pixels: np.ndarray) -> np.ndarray:
-    return metrics.lsp_distances(_truth(samples, skeletons.LSP), pixels)
-
-
-def _pck(samples: Sequence[Sample], pixels: np.ndarray) -> Columns:
-    return metrics.pck_lsp(_truth(samples, skeletons.LSP), pixels)
-
-
-def _pcp(samples: Sequence[Sample], pixels: np.ndarray) -> Columns:
-    return metrics.pcp_lsp(_truth(samples, skeletons.LSP), pixels)
+def _of_lsp(function: Callable[[np.ndarray, np.ndarray], Any]) -> Callable[[Sequence[Sample], np.ndarray], Any]:
+    """A function of annotated and predicted joints, as one of samples and predicted joints."""
+    return lambda samples, pixels: function(_truth(samples, skeletons.LSP), pixels)
 
 
 _LSP_SOURCE = (
@@ -216,8 +210,8 @@ LSP = Benchmark(
     total="PCK",
     counted=skeletons.LSP.names,
     read=lambda folder, split, _: lsp.load(folder, split),
-    measure=_torso_lengths,
-    tables={"PCK@0.2": _pck, "PCP@0.5": _pcp},
+    measure=_of_lsp(metrics.lsp_distances),
+    tables={"PCK@0.2": _of_lsp(metrics.pck_lsp), "PCP@0.5": _of_lsp(metrics.pcp_lsp)},
     quoted={("test", "PCK@0.2"): _TABLE_2, ("test", "PCP@0.5"): _TABLE_3},
     mean_pose_of="train",
     omits=False,
@@ -229,27 +223,17 @@ LSP = Benchmark(
 # ---------------------------------------------------------------------------------------------- LSPET photographs
 
 
-def _photograph_distances(samples: Sequence[Sample], pixels: np.ndarray) -> np.ndarray:
-    return metrics.photograph_distances(_truth(samples, skeletons.LSP), pixels)
-
-
-def _pck_photographs(samples: Sequence[Sample], pixels: np.ndarray) -> Columns:
-    return metrics.pck_photographs(_truth(samples, skeletons.LSP), pixels)
-
-
-LSPET_PHOTOGRAPHS = Benchmark(
+LSPET_PHOTOGRAPHS = replace(
+    LSP,
     name="lspet-photographs",
     title="LSPET",
-    skeleton=skeletons.LSP,
     splits=("photographs",),
-    metric="PCK@0.2",
-    unit="torso lengths",
-    threshold=0.2,
-    total="PCK",
-    counted=skeletons.LSP.names,
     read=lambda folder, split, _: lsp.load_extended(folder, split),
-    measure=_photograph_distances,
-    tables={"PCK@0.2": _pck_photographs},
+    measure=_of_lsp(metrics.photograph_distances),
+    tables={"PCK@0.2": _of_lsp(metrics.pck_photographs)},
+    quoted={},
+    mean_pose_of=None,
+    omits=True,
     images="LSPET",
 )
 """Whole photographs with one labelled person: how well people are found before their joints are. Labels are noisy."""

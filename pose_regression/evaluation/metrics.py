@@ -12,25 +12,6 @@ from scipy.integrate import trapezoid
 from pose_regression.errors import PoseError
 from pose_regression.skeleton import LSP, MPII, Skeleton
 
-__all__ = [
-    "PCKH_JOINTS",
-    "area_under_curve",
-    "calibration",
-    "inside_crop",
-    "joint_rates",
-    "lsp_distances",
-    "lsp_sticks",
-    "mpii_distances",
-    "pck_curve",
-    "pck_lsp",
-    "pck_photographs",
-    "pckh",
-    "pcp_lsp",
-    "pcp_sticks",
-    "photograph_distances",
-    "take_joints",
-]
-
 
 def _pair(joint: str) -> tuple[str, str]:
     return f"right_{joint}", f"left_{joint}"
@@ -119,8 +100,7 @@ def pck_lsp(true: np.ndarray, predicted: np.ndarray, threshold: float = 0.2) -> 
 
     Source: the LSP evaluation of human-pose.mpi-inf.mpg.de, columns as in Table 2 of the paper.
     """
-    distances = lsp_distances(true, predicted)
-    return {**_column_rates(distances, LSP, _LSP_COLUMNS, threshold), "PCK": _rate(distances, threshold)}
+    return _pck_of(lsp_distances(true, predicted), threshold)
 
 
 def pcp_lsp(true: np.ndarray, predicted: np.ndarray, threshold: float = 0.5) -> dict[str, float]:
@@ -251,9 +231,12 @@ def photograph_distances(true: np.ndarray, predicted: np.ndarray) -> np.ndarray:
         return np.where(scored, _missed(_length(predicted - true) / torso), np.nan)
 
 
-def pck_photographs(true: np.ndarray, predicted: np.ndarray, threshold: float = 0.2) -> dict[str, float]:
+def pck_photographs(true: np.ndarray, predicted: np.ndarray) -> dict[str, float]:
     """`pck_lsp` of the annotated joints of people who are not annotated in full; see `photograph_distances`."""
-    distances = photograph_distances(true, predicted)
+    return _pck_of(photograph_distances(true, predicted), 0.2)
+
+
+def _pck_of(distances: np.ndarray, threshold: float) -> dict[str, float]:
     return {**_column_rates(distances, LSP, _LSP_COLUMNS, threshold), "PCK": _rate(distances, threshold)}
 
 
@@ -329,18 +312,11 @@ def calibration(probability: np.ndarray, inside: np.ndarray, bins: int = 10) -> 
     row = np.minimum((probability * bins).astype(int), bins - 1)
     count = np.bincount(row, minlength=bins)
     with np.errstate(invalid="ignore"):
-        mean = np.bincount(row, probability, bins) / count
-        frequency = np.bincount(row, inside, bins) / count
-    return [
-        {
-            "low": i / bins,
-            "high": (i + 1) / bins,
-            "count": int(count[i]),
-            "probability": float(mean[i]),
-            "frequency": float(frequency[i]),
-        }
-        for i in range(bins)
-    ]
+        mean, frequency = (np.bincount(row, values, bins) / count for values in (probability, inside))
+    names = ("low", "high", "count", "probability", "frequency")
+    edges = np.arange(bins + 1) / bins
+    columns = [values.tolist() for values in (edges[:-1], edges[1:], count, mean, frequency)]
+    return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
 def take_joints(values: np.ndarray, joints: Skeleton, names: Sequence[str], axis: int = -1) -> np.ndarray:

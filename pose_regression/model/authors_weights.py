@@ -14,6 +14,7 @@ import h5py
 import keras
 import numpy as np
 
+from pose_regression.container import inside, stored
 from pose_regression.errors import PoseError
 from pose_regression.model.regression import coordinate_ramp
 
@@ -115,7 +116,12 @@ def load_authors_weights(model: keras.Model, path: str | Path) -> None:
 
     Source of the layout: the file as written by Keras 2 for `network.py` of the authors' pose-regression.
     """
-    found, config = read_authors_weights(path), model.get_config()
+    assign_authors_weights(model, read_authors_weights(path), path)
+
+
+def assign_authors_weights(model: keras.Model, found: AuthorsFile, path: str | Path) -> None:
+    """As `load_authors_weights`, of a file that was read before from `path`."""
+    config = model.get_config()
     if found.num_blocks != config["num_blocks"]:
         raise PoseError(f"{path} holds a network of {found.num_blocks} blocks; this model has {config['num_blocks']}.")
     _check_frozen(found.frozen, config, Path(path))
@@ -139,9 +145,10 @@ def _read_keras2_groups(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
         with h5py.File(path, "r") as file:
             groups = {}
             for layer in _names(file, "layer_names"):
-                names = _names(_inside(file, layer), "weight_names")
+                names = _names(inside(file, layer), "weight_names")
                 if names:
-                    groups[layer] = [(name, _array(file, f"{layer}/{name}")) for name in names]
+                    data = [stored(file, f"{layer}/{name}", size=path.stat().st_size) for name in names]
+                    groups[layer] = [(n, np.asarray(d[()], np.float32)) for n, d in zip(names, data, strict=True)]
             return groups
     except (OSError, KeyError, TypeError, ValueError, RuntimeError, AttributeError) as error:
         raise PoseError(f"{path} is not a readable Keras-2 weight file: {error}.") from error
@@ -149,22 +156,6 @@ def _read_keras2_groups(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
-
-
-def _inside(file: h5py.File, name: str) -> Any:
-    """The object called `name`, reached without links that may lead out of the file."""
-    parts = name.split("/")
-    for i in range(1, len(parts) + 1):
-        if not isinstance(file.get("/".join(parts[:i]), getlink=True), h5py.HardLink):
-            raise ValueError(f"{name} is missing or leads out of the file")
-    return file[name]
-
-
-def _array(file: h5py.File, name: str) -> np.ndarray:
-    data = _inside(file, name)
-    if data.is_virtual or data.external or data.nbytes > Path(file.filename).stat().st_size:
-        raise ValueError(f"{name} is not stored in the file")
-    return np.asarray(data[()], np.float32)
 
 
 def _check_frozen(frozen: dict[str, list[np.ndarray]], config: dict[str, Any], path: Path) -> None:

@@ -6,12 +6,12 @@
 
 Every convolution is without bias and padded as TensorFlow's "same"; every batch norm is without scale.
 
-Any other backbone is a registered, serialisable callable of the same form as `PredictionBlocks`.
+Any other backbone is a registered `Serialisable` callable of the same form as `PredictionBlocks`.
 """
 
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Self
 
 import keras
 from keras import KerasTensor
@@ -24,9 +24,22 @@ STRIDE = 32
 """The sides of the image are multiples of this: 1/8 in the stem, then two poolings in block A."""
 
 
+class Serialisable:
+    """A dataclass that Keras saves by its fields."""
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments that build it again."""
+        return asdict(self)  # type: ignore[call-overload]
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Self:
+        """Build what `get_config` describes."""
+        return cls(**config)
+
+
 @register
 @dataclass(frozen=True)
-class PredictionBlocks:
+class PredictionBlocks(Serialisable):
     """The paper's backbone: image -> K logits (B, H/8, W/8, maps), float32, one for each block.
 
     Raises:
@@ -59,15 +72,6 @@ class PredictionBlocks:
             heatmaps, features = (predict(features), None) if last else predict(features)
             maps.append(heatmaps)
         return maps
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that build it again."""
-        return asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "PredictionBlocks":
-        """Build what `get_config` describes."""
-        return cls(**config)
 
 
 def check_sides(shape: tuple[int, ...], stride: int) -> None:

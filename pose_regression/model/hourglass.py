@@ -8,14 +8,13 @@
 whose maps the regression stage reads.
 """
 
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
 import keras
 from keras import KerasTensor, layers
 
 from pose_regression.errors import PoseError
-from pose_regression.model.backbone import check_sides
+from pose_regression.model.backbone import Serialisable, check_sides
 from pose_regression.model.kernels import BatchNormalization
 from pose_regression.model.regression import register
 
@@ -72,7 +71,7 @@ def Hourglass(
 
 @register
 @dataclass(frozen=True)
-class Stacks:
+class Stacks(Serialisable):
     """A backbone: image -> logits (B, H/4, W/4, maps) of every stack.
 
     Raises:
@@ -107,15 +106,6 @@ class Stacks:
                 )
                 x = layers.Add(dtype=policy)([x, *back])
         return outputs
-
-    def get_config(self) -> dict[str, Any]:
-        """The arguments that build it again."""
-        return asdict(self)
-
-    @classmethod
-    def from_config(cls, config: dict[str, Any]) -> "Stacks":
-        """Build what `get_config` describes."""
-        return cls(**config)
 
 
 class _Layers:

@@ -9,7 +9,7 @@ from pose_regression.errors import PoseError
 from pose_regression.forks import check_process
 from pose_regression.model import hourglass  # noqa: F401  a file may name its backbone, which registers on import
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import described_network, described_skeleton, fetch_weights, load_weights
+from pose_regression.model.weights import fetch_weights, read_weights
 from pose_regression.skeleton import Skeleton
 
 
@@ -30,13 +30,13 @@ def load_model(
     path = fetch_weights(path)
     if zipfile.is_zipfile(path):
         return _load_keras_file(path, outputs, dtype)
-    network, skeleton = described_network(path), described_skeleton(path)
+    file = read_weights(path)
     try:
-        model = PoseRegressor(**network, skeleton=skeleton, outputs=outputs, dtype=dtype)
+        model = PoseRegressor(**file.network, skeleton=file.skeleton, outputs=outputs, dtype=dtype)
     except (TypeError, ValueError) as error:
         raise PoseError(f"{path} describes no network this version can build: {error}") from error
-    load_weights(model, path)
-    return model, skeleton
+    file.load_into(model)
+    return model, file.skeleton
 
 
 def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | None) -> tuple[PoseRegressor, Skeleton]:

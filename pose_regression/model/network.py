@@ -19,7 +19,7 @@ from pose_regression.model.backbone import PredictionBlocks
 from pose_regression.model.confidence import UNCALIBRATED, JointConfidence
 from pose_regression.model.named_weights import check_names
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, register
-from pose_regression.model.weights import described_network, described_skeleton, load_weights, ours
+from pose_regression.model.weights import load_weights, read_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 OUTPUTS = ("last", "all", "maps", "every_map")
@@ -103,13 +103,8 @@ class PoseRegressor(keras.Model):
             "num_blocks": num_blocks, "kernel_size": kernel_size, "width": width, "grid": grid, "backbone": backbone,
             "calibration": calibration,
         }  # fmt: skip
-        given = {argument: value for argument, value in given.items() if value is not None}
-        config = DEFAULTS | (described_network(weights) if weights is not None else {}) | given
-        _check(config, outputs)
-        if isinstance(config["backbone"], dict):
-            config["backbone"] = keras.saving.deserialize_keras_object(config["backbone"])
-        config |= {name: tuple(config[name]) for name in ("input_shape", "calibration")}
-        config["alpha"] = float(config["alpha"])
+        file = None if weights is None else read_weights(weights)
+        config = _complete(given, file.network if file else {}, outputs)
         config["skeleton"] = _skeleton(skeleton, config["num_joints"])
         policy = _policy(dtype)
         image = keras.Input(config["input_shape"], name="image", dtype="float32")
@@ -123,10 +118,10 @@ class PoseRegressor(keras.Model):
         self._config = config | {"outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
         if config["backbone"] is not None:
             check_names(self)
-        if weights is not None:
-            load_weights(self, weights)
+        if file:
+            file.load_into(self)
             if skeleton is None:
-                self._config["skeleton"] = described_skeleton(weights)
+                self._config["skeleton"] = file.skeleton
 
     @property
     def skeleton(self) -> Skeleton | None:
@@ -159,7 +154,7 @@ class PoseRegressor(keras.Model):
 
     def load_weights(self, filepath: str | Path, **options: Any) -> None:
         """As Keras' method, which reads the files of `save_weights`; and the project's own files and names too."""
-        if options or not ours(filepath):
+        if options:
             super().load_weights(filepath, **options)
         else:
             load_weights(self, filepath)
@@ -232,7 +227,9 @@ def _policy(dtype) -> keras.DTypePolicy:
         raise PoseError(f"dtype must name a Keras dtype policy. Received: dtype={dtype!r}") from error
 
 
-def _check(config: dict[str, Any], outputs: str) -> None:
+def _complete(given: dict[str, Any], stored: dict[str, Any], outputs: str) -> dict[str, Any]:
+    """Arguments as the model keeps them: what is None comes from a weight file, else is the paper's."""
+    config = DEFAULTS | stored | {argument: value for argument, value in given.items() if value is not None}
     if unknown := config.keys() - DEFAULTS.keys():
         raise PoseError(f"A network of this version has no {', '.join(sorted(map(str, unknown)))}.")
     shape = config["input_shape"]
@@ -244,6 +241,10 @@ def _check(config: dict[str, Any], outputs: str) -> None:
             raise PoseError(f"{name} must be a whole number of at least {least}. Received: {name}={config[name]!r}")
     if outputs not in OUTPUTS:
         raise PoseError(f"outputs must be one of {', '.join(OUTPUTS)}. Received: outputs={outputs!r}")
-    ContextAggregation(alpha=config["alpha"])
+    alpha = ContextAggregation(alpha=config["alpha"]).alpha
+    calibration = JointConfidence(calibration=config["calibration"]).calibration
     SoftArgmax(grid=config["grid"])
-    JointConfidence(calibration=config["calibration"])
+    backbone = config["backbone"]
+    if isinstance(backbone, dict):
+        backbone = keras.saving.deserialize_keras_object(backbone)
+    return config | {"input_shape": tuple(shape), "alpha": alpha, "calibration": calibration, "backbone": backbone}

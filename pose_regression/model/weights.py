@@ -4,7 +4,7 @@ Ours is a `container` whose metadata holds the arguments of `PoseRegressor` and 
 enough to build the network; arrays are named as `stem/conv_1/kernel`. Frozen coordinates are not stored.
 """
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import numpy as np
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.model.authors_weights import load_authors_weights, read_authors_weights
+from pose_regression.model.authors_weights import AuthorsFile, assign_authors_weights, read_authors_weights
 from pose_regression.model.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
 from pose_regression.model.named_weights import assign, named_weights
 from pose_regression.skeleton import PA16J, Skeleton
@@ -65,6 +65,63 @@ def _write(path, arrays: dict[str, np.ndarray], network: dict, skeleton: Skeleto
     )
 
 
+@dataclass(frozen=True, eq=False)
+class WeightFile:
+    """What a weight file of ours or of the authors holds."""
+
+    path: Path
+    network: dict[str, Any]
+    """Arguments of `PoseRegressor`."""
+    skeleton: Skeleton
+    """The joints, and which of them the network has learned; the authors' are PA16J."""
+    content: dict[str, np.ndarray] | AuthorsFile
+
+    def load_into(self, model: keras.Model) -> None:
+        """Give a `PoseRegressor` these weights; `PoseError` if it is another network, and then unchanged."""
+        if isinstance(self.content, AuthorsFile):
+            assign_authors_weights(model, self.content, self.path)
+            return
+        config = model.get_config()
+        for argument in ("num_joints", "num_context", "grid"):  # the shapes of the arrays don't tell them
+            if self.network.get(argument) != config[argument]:
+                raise PoseError(
+                    f"{self.path} holds the weights of another network: {argument} is "
+                    f"{self.network.get(argument)!r}, expected {config[argument]!r}."
+                )
+        try:
+            assign(named_weights(model), self.content)
+        except ValueError as error:
+            raise PoseError(f"{self.path} holds the weights of another network: {error}.") from error
+
+
+def read_weights(path: str | Path) -> WeightFile:
+    """Read a weight file, or weights by name.
+
+    Raises:
+        PoseError: damaged file, or one that describes no network: Keras' own hold numbers alone.
+    """
+    path = fetch_weights(path)
+    kind = _kind(path)
+    if kind == "keras":
+        raise PoseError(
+            f"{path} is a file of Keras' save_weights, which does not say what network it is of: build a PoseRegressor "
+            "of the same arguments and call its load_weights; pose_regression.save_weights writes one that says it."
+        )
+    if kind == "authors":
+        found = read_authors_weights(path)
+        return WeightFile(path, _authors_network(found, path), PA16J, found)
+    arrays, metadata = read_container(path)
+    if metadata.get("kind") != "weights":
+        raise PoseError(f"{path} holds no weights but {metadata.get('kind')!r}.")
+    if not isinstance(metadata.get("network"), dict):
+        raise PoseError(f"{path} describes no network this version can build: it names none.")
+    try:
+        skeleton = Skeleton.from_config(metadata["skeleton"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise PoseError(f"{path} describes no network this version can build: {error}.") from error
+    return WeightFile(path, metadata["network"], skeleton, arrays)
+
+
 def load_weights(model: keras.Model, path: str | Path) -> None:
     """Load weights into a `PoseRegressor`: files of `save_weights`, weights by name, the authors' `.h5`, Keras' own.
 
@@ -79,71 +136,22 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         PoseError: damaged file, or one whose network is not `model`'s; `model` is then unchanged.
     """
     path = fetch_weights(path)
-    kind = _kind(path)
-    if kind == "authors":
-        load_authors_weights(model, path)
-        return
-    if kind == "keras":
+    if _kind(path) == "keras":
         _load_keras_weights(model, path)
-        return
-    arrays, metadata = _read(path)
-    stored, config = metadata.get("network", {}), model.get_config()
-    for argument in ("num_joints", "num_context", "grid"):  # the shapes of the arrays don't tell them
-        if stored.get(argument) != config[argument]:
-            raise PoseError(
-                f"{path} holds the weights of another network: {argument} is {stored.get(argument)!r}, "
-                f"expected {config[argument]!r}."
-            )
-    try:
-        assign(named_weights(model), arrays)
-    except ValueError as error:
-        raise PoseError(f"{path} holds the weights of another network: {error}.") from error
+    else:
+        read_weights(path).load_into(model)
 
 
-def described_network(path: str | Path) -> dict[str, Any]:
-    """The arguments of `PoseRegressor` that a weight file, or weights by name, describe.
-
-    Raises:
-        PoseError: damaged file, or one that describes no network: Keras' own hold numbers alone.
-    """
-    path = fetch_weights(path)
-    kind = _kind(path)
-    if kind == "keras":
-        raise PoseError(
-            f"{path} is a file of Keras' save_weights, which does not say what network it is of: build a PoseRegressor "
-            "of the same arguments and call its load_weights; pose_regression.save_weights writes one that says it."
-        )
-    if kind == "authors":
-        found = read_authors_weights(path)
-        if found.num_maps % len(PA16J):
-            raise PoseError(f"{path} is in the authors' layout, but its {found.num_maps} maps are not of 16 joints.")
-        arrays = {entry.name: entry.array for entry in found.entries}
-        return {
-            "num_blocks": found.num_blocks,
-            "num_context": found.num_maps // len(PA16J) - 1,
-            "width": arrays["block_b_1/heatmaps/kernel"].shape[2],
-            "kernel_size": arrays["block_b_1/separable/depthwise_kernel"].shape[0],
-        }
-    network = _read(path)[1].get("network")
-    if not isinstance(network, dict):
-        raise PoseError(f"{path} describes no network this version can build: it names none.")
-    return network
-
-
-def described_skeleton(path: str | Path) -> Skeleton:
-    """The joints of the network in a weight file, with those that it has learned; the authors' are PA16J."""
-    path = fetch_weights(path)
-    if _kind(path) != "ours":
-        return PA16J
-    try:
-        return Skeleton.from_config(_read(path)[1]["skeleton"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise PoseError(f"{path} describes no network this version can build: {error}.") from error
-
-
-def ours(path: str | Path) -> bool:
-    """Whether `path` is a file of this project's `save_weights`, of the authors, or the name of weights."""
-    return str(path) in (*SHIPPED, *PUBLISHED) or _kind(Path(path)) != "keras"
+def _authors_network(found: AuthorsFile, path: Path) -> dict[str, Any]:
+    if found.num_maps % len(PA16J):
+        raise PoseError(f"{path} is in the authors' layout, but its {found.num_maps} maps are not of 16 joints.")
+    arrays = {entry.name: entry.array for entry in found.entries}
+    return {
+        "num_blocks": found.num_blocks,
+        "num_context": found.num_maps // len(PA16J) - 1,
+        "width": arrays["block_b_1/heatmaps/kernel"].shape[2],
+        "kernel_size": arrays["block_b_1/separable/depthwise_kernel"].shape[0],
+    }
 
 
 def fetch_weights(name: str | Path) -> Path:
@@ -164,8 +172,8 @@ def _converted(name: str) -> Path:
     path = cache_folder() / f"{name}.weights.h5"
     if not path.is_file():
         with published_file(name) as source:
-            arrays = {entry.name: entry.array for entry in read_authors_weights(source).entries}
-            network = described_network(source)
+            found = read_authors_weights(source)
+        arrays, network = {entry.name: entry.array for entry in found.entries}, _authors_network(found, source)
         _write(path, arrays, network | {"num_joints": len(PA16J), "grid": "endpoints"}, PA16J, asdict(PUBLISHED[name]))
     return path
 
@@ -194,10 +202,3 @@ def _load_keras_weights(model: keras.Model, path: Path) -> None:
         model.set_weights(before)
         reason = " ".join(str(error).split())[:200]
         raise PoseError(f"{path}, of Keras' save_weights, does not fit this network: {reason}") from error
-
-
-def _read(path: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    arrays, metadata = read_container(path)
-    if metadata.get("kind") != "weights":
-        raise PoseError(f"{path} holds no weights but {metadata.get('kind')!r}.")
-    return arrays, metadata

@@ -41,10 +41,9 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
     except OSError as error:
         raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
     with _held(path):
-        content = [entry for entry in path.iterdir() if entry.name != ".lock"]
-        if content and not (resume or force):
-            raise PoseError(f"{path} is not empty: continue its run with --resume, or delete it with --force.")
-        for entry in content:
+        if not (resume or force):
+            require_empty(path)
+        for entry in _content(path):
             if force and not resume:
                 shutil.rmtree(entry) if entry.is_dir() else entry.unlink()
             elif ".tmp-" in entry.name:  # of a process that was killed while it wrote
@@ -52,26 +51,30 @@ def run_directory(path: str | Path, *, resume: bool, force: bool) -> Iterator[Pa
         yield path
 
 
+def require_empty(path: Path) -> None:
+    """`PoseError` if a directory holds anything but the lock of a run."""
+    if _content(path):
+        raise PoseError(f"{path} is not empty: continue its run with --resume, or delete it with --force.")
+
+
+def _content(path: Path) -> list[Path]:
+    return [entry for entry in path.iterdir() if entry.name != ".lock"]
+
+
 @contextlib.contextmanager
 def _held(path: Path) -> Iterator[None]:
     """Hold the directory's lock; where its file system has none, say so and go on without."""
-    if FileLock is SoftFileLock:  # by the file's presence: a run that was killed would seem to run for ever
-        lock = None
-    else:
-        lock = FileLock(path / ".lock", fallback_to_soft=False)
+    # A lock by the file's presence is none: a run that was killed would seem to run for ever.
+    lock = None if FileLock is SoftFileLock else FileLock(path / ".lock", fallback_to_soft=False)
     try:
         if lock:
             lock.acquire(blocking=False)
     except Timeout as error:
         raise PoseError(f"{path} is in use by another run.") from error
-    except NotImplementedError:
-        lock = None
-    except OSError as error:
-        if error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
+    except (NotImplementedError, OSError) as error:
+        if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
             raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
         lock = None
-    if not lock:
-        print(f"{path} cannot be locked here: nothing keeps a second run out of it.", flush=True)
     try:
         yield
     finally:

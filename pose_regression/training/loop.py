@@ -84,67 +84,100 @@ def train(
         PoseError: a loss, weight or score that is not finite (the last good state stays), or a state of another model.
         Terminated: SIGTERM; the state is saved.
     """
-    steps = steps_of(len(samples), recipe.batch_size)
-    size, progress = model.input_shape[1], Progress(history=[])
-    supervision = supervision_of(recipe, grid=model.get_config()["grid"])
     shown = Shown(model, recipe)
     model.optimizer.build(model.trainable_variables)
     restored = hosts.load_state(directory, model, extra=shown.variables)
+    progress = Progress(**restored) if restored else Progress(history=[])
     if restored:
-        progress = Progress(**restored)
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
-    clock, weight_sum, taught = Clock(recipe.epochs), _weight_sum(model), with_learned(skeleton, samples)
+    taught = with_learned(skeleton, samples)
     with _sigterm() as terminated:
-        stop = _StopOnSignal(terminated)
+        run = _Run(model, samples, skeleton, recipe, directory, seed, save_every, shown, terminated)
         while progress.epoch < recipe.epochs:
             if terminated.is_set():  # the state is on the disk
                 raise Terminated
-            epoch, started, first = progress.epoch, time.monotonic(), progress.batch
-            if recipe.schedule != "cosine":
-                model.optimizer.learning_rate = learning_rate(recipe, progress)
-            plan = plan_epoch(samples, skeleton, seed=seed, epoch=epoch, augmentation=recipe.augmentation)
-            plan = plan[np.arange(steps * recipe.batch_size) % len(plan)]
-            clock.epoch(epoch, first / steps)
-            keeper = _Keeper(
-                model, plan, progress, directory, recipe.batch_size, save_every, terminated, weight_sum, shown, clock
-            )
-            if first < steps:
-                batches = training_dataset(
-                    hosts.share(plan, recipe.batch_size), size=size, batch_size=recipe.batch_size // hosts.count(),
-                    first_batch=first,
-                ).map(lambda image, targets: (image, supervision.targets(targets)))  # fmt: skip
-                model.fit(
-                    batches, epochs=epoch + 1, initial_epoch=epoch, steps_per_epoch=steps - first, callbacks=[keeper],
-                    shuffle=False, verbose=1 if sys.stdout.isatty() else 0,
-                )  # fmt: skip
-                keeper.save()
+            started, first = time.monotonic(), progress.batch
+            plan = run.plan(progress.epoch)
+            run.fit(plan, progress)
             losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
             seconds = time.monotonic() - started
-            shown.renew(_images(plan[: shown.batches * recipe.batch_size], size, recipe.batch_size))
-            try:
-                scores = validate(shown.network, [stop])
-            except _Stopped:
-                raise Terminated from None
-            if not math.isfinite(scores["score"]):
-                raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
-            row = {"epoch": epoch + 1, "learning_rate": rate, **losses, **scores}
+            scores = run.validated(validate, plan, progress.epoch)
+            row = {"epoch": progress.epoch + 1, "learning_rate": rate, **losses, **scores}
             progress = _advance(progress, recipe, row)
             if not hosts.first():
                 continue
             for name in ("best", "last") if progress.waiting == 0 else ("last",):
                 save_weights(shown.network, directory / f"{name}.weights.h5", skeleton=taught, notes={"scores": scores})
             if report:
-                report(shown.network, epoch, row)
+                report(shown.network, progress.epoch - 1, row)
             save_state(directory, model, asdict(progress), extra=shown.variables)
             _write_history(directory / "history.csv", progress.history or [])
-            speed = (steps - first) * recipe.batch_size / seconds
+            speed = (run.steps - first) * recipe.batch_size / seconds
             print(
-                f"epoch {epoch + 1}/{recipe.epochs}  loss {losses['loss']:.4f}  score {scores['score']:.2f}  "
+                f"epoch {progress.epoch}/{recipe.epochs}  loss {losses['loss']:.4f}  score {scores['score']:.2f}  "
                 f"best {progress.best:.2f}  learning rate {rate:.2e}  {speed:.1f} images/s  "
-                f"{clock.left(epoch + 1)}", flush=True,
+                f"{run.clock.left(progress.epoch)}", flush=True,
             )  # fmt: skip
     return progress
+
+
+@dataclass(eq=False)
+class _Run:
+    """What stays the same over the epochs of a training."""
+
+    model: PoseRegressor
+    samples: Sequence[Sample]
+    skeleton: Skeleton
+    recipe: Recipe
+    directory: Path
+    seed: int
+    save_every: int
+    shown: Shown
+    terminated: "_Flag"
+
+    def __post_init__(self):
+        self.steps, self.size = steps_of(len(self.samples), self.recipe.batch_size), self.model.input_shape[1]
+        self.supervision = supervision_of(self.recipe, grid=self.model.get_config()["grid"])
+        self.clock, self.weight_sum = Clock(self.recipe.epochs), _weight_sum(self.model)
+
+    def plan(self, epoch: int) -> Plan:
+        """Of an epoch's full batches."""
+        plan = plan_epoch(
+            self.samples, self.skeleton, seed=self.seed, epoch=epoch, augmentation=self.recipe.augmentation
+        )
+        return plan[np.arange(self.steps * self.recipe.batch_size) % len(plan)]
+
+    def fit(self, plan: Plan, progress: Progress) -> None:
+        """Train on what is left of an epoch, counting its batches in `progress`, and save the state."""
+        if self.recipe.schedule != "cosine":
+            self.model.optimizer.learning_rate = learning_rate(self.recipe, progress)
+        self.clock.epoch(progress.epoch, progress.batch / self.steps)
+        if progress.batch == self.steps:
+            return
+        batch_size, keeper = self.recipe.batch_size, _Keeper(self, plan, progress)
+        batches = training_dataset(
+            hosts.share(plan, batch_size), size=self.size, batch_size=batch_size // hosts.count(),
+            first_batch=progress.batch,
+        ).map(lambda image, targets: (image, self.supervision.targets(targets)))  # fmt: skip
+        self.model.fit(
+            batches, epochs=progress.epoch + 1, initial_epoch=progress.epoch,
+            steps_per_epoch=self.steps - progress.batch, callbacks=[keeper], shuffle=False,
+            verbose=1 if sys.stdout.isatty() else 0,
+        )  # fmt: skip
+        keeper.save()
+
+    def validated(self, validate: Validate, plan: Plan, epoch: int) -> dict[str, float]:
+        """The scores of the network with averages, whose statistics are of the first images of `plan`."""
+        batch_size = self.recipe.batch_size
+        self.shown.renew(_images(plan[: self.shown.batches * batch_size], self.size, batch_size))
+        try:
+            scores = validate(self.shown.network, [_StopOnSignal(self.terminated)])
+        except _Stopped:
+            raise Terminated from None
+        if not math.isfinite(scores["score"]):
+            raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
+        return scores
 
 
 def with_learned(skeleton: Skeleton, samples: Sequence[Sample]) -> Skeleton:
@@ -234,50 +267,49 @@ def _advance(progress: Progress, recipe: Recipe, row: dict[str, float]) -> Progr
 class _Keeper(keras.callbacks.Callback):
     """Carries running losses over a restart, saves states, and stops on what is not finite or on SIGTERM."""
 
-    def __init__(
-        self, model, plan: Plan, progress, directory, batch_size, save_every, terminated, weight_sum, shown, clock
-    ):
+    def __init__(self, run: _Run, plan: Plan, progress: Progress):
         super().__init__()
-        self.weight_sum, self.shown, self.clock = weight_sum, shown, clock
-        self.run, self.plan, self.progress, self.directory = model, plan, progress, directory
-        self.batch_size, self.save_every, self.terminated = batch_size, save_every, terminated
-        self.running = [ops.convert_to_numpy(v.value) for v in model.metrics_variables] if progress.batch else None
+        self.run, self.plan, self.progress, metrics = run, plan, progress, run.model.metrics_variables
+        self.running = [ops.convert_to_numpy(v.value) for v in metrics] if progress.batch else None
 
     def on_epoch_begin(self, epoch, logs=None):
         if self.running:  # fit has just reset them
-            for variable, value in zip(self.run.metrics_variables, self.running, strict=True):
+            for variable, value in zip(self.run.model.metrics_variables, self.running, strict=True):
                 variable.assign(value)
 
     def on_train_batch_end(self, batch, logs=None):
+        self._require_finite(logs["loss"])
+        run, progress = self.run, self.progress
+        progress.batch += 1
+        if run.shown.average:
+            run.shown.average.update(progress.epoch * run.steps + progress.batch)
+        if run.terminated.is_set():
+            self.save()
+            raise Terminated
+        if progress.batch % run.save_every == 0:
+            self.save()
+            if not sys.stdout.isatty():
+                where = f"epoch {progress.epoch + 1}, batch {progress.batch}"
+                left = run.clock.left(progress.epoch + progress.batch / run.steps)
+                print(f"{where}: {logs['loss']:.4f}  {left}", flush=True)
+
+    def _require_finite(self, loss: float) -> None:
         # ReLU turns NaN into 0: weights can be spoilt while the loss still looks sound.
-        finite_loss, finite_weights = np.isfinite([logs["loss"], self.weight_sum()])
+        finite_loss, finite_weights = np.isfinite([loss, self.run.weight_sum()])
         if not (finite_loss and finite_weights):
-            first = self.progress.batch * self.batch_size
-            images = ", ".join(dict.fromkeys(map(str, self.plan.image[first : first + self.batch_size])))
+            first, size = self.progress.batch * self.run.recipe.batch_size, self.run.recipe.batch_size
+            images = ", ".join(dict.fromkeys(map(str, self.plan.image[first : first + size])))
             raise PoseError(
                 f"{'A weight' if finite_loss else 'The loss'} is not finite in epoch {self.progress.epoch + 1}, "
                 f"batch {self.progress.batch} "
-                f"(images {images}). Training stopped; the last good state is kept in {self.directory}."
+                f"(images {images}). Training stopped; the last good state is kept in {self.run.directory}."
             )
-        self.progress.batch += 1
-        steps = len(self.plan) // self.batch_size
-        if self.shown.average:
-            self.shown.average.update(self.progress.epoch * steps + self.progress.batch)
-        if self.terminated.is_set():
-            self.save()
-            raise Terminated
-        if self.progress.batch % self.save_every == 0:
-            self.save()
-            if not sys.stdout.isatty():
-                where = f"epoch {self.progress.epoch + 1}, batch {self.progress.batch}"
-                left = self.clock.left(self.progress.epoch + self.progress.batch / steps)
-                print(f"{where}: {logs['loss']:.4f}  {left}", flush=True)
 
     def save(self) -> None:
-        if hasattr(self.run, "jax_state_sync"):
-            self.run.jax_state_sync()
+        if hasattr(self.run.model, "jax_state_sync"):
+            self.run.model.jax_state_sync()
         if hosts.first():
-            save_state(self.directory, self.run, asdict(self.progress), extra=self.shown.variables)
+            save_state(self.run.directory, self.run.model, asdict(self.progress), extra=self.run.shown.variables)
 
 
 def _weight_sum(model: keras.Model) -> Callable[[], float]:
@@ -321,16 +353,15 @@ class _Flag:
     def is_set(self) -> bool:
         return self.value
 
+    def set(self, number, frame) -> None:
+        self.value = True
+
 
 @contextmanager
 def _sigterm() -> Iterator[_Flag]:
     flag = _Flag()
-
-    def handle(number, frame):
-        flag.value = True
-
     try:
-        previous = signal.signal(signal.SIGTERM, handle)
+        previous = signal.signal(signal.SIGTERM, flag.set)
     except ValueError:  # not the main thread: whoever runs that one handles signals
         yield flag
         return

@@ -12,14 +12,15 @@ import numpy as np
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import check_images, without_broken
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict_blocks
+from pose_regression.evaluation.windows import predict, predict_blocks
 from pose_regression.model.growth import grown
 from pose_regression.model.load import load_model
 from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import DEFAULTS, PoseRegressor
-from pose_regression.model.weights import described_network
+from pose_regression.model.weights import read_weights
+from pose_regression.skeleton import Skeleton
 from pose_regression.training import hosts
-from pose_regression.training.checkpoint import run_directory
+from pose_regression.training.checkpoint import require_empty, run_directory
 from pose_regression.training.curves import plot_history
 from pose_regression.training.experiment import Experiment, Network, keep_experiment
 from pose_regression.training.loop import Validate, batch_of, steps_of, train
@@ -53,8 +54,8 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
     devices, directory = device_count(machine), Path(directory)
     if batch % devices:
         raise PoseError(f"--batch-size {batch} does not divide by the number of devices, {devices}.")
-    if directory.is_dir() and set(p.name for p in directory.iterdir()) - {".lock"} and not (resume or force):
-        raise PoseError(f"{directory} is not empty: continue its run with --resume, or delete it with --force.")
+    if directory.is_dir() and not (resume or force):
+        require_empty(directory)  # before anything that takes long
     scope = set_up(machine)
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_dtype_policy(machine.dtype)
@@ -67,9 +68,7 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
         training = without_broken(people.training)
         if machine.cache:
             size = max(448 * experiment.network.input_size // 256, experiment.network.input_size)
-            training = prepare_crops(
-                training, machine.cache, augmentation=experiment.recipe.augmentation, size=size
-            )  # fmt: skip
+            training = prepare_crops(training, machine.cache, augmentation=experiment.recipe.augmentation, size=size)
         with hosts.watched():
             _train(experiment, replace(people, training=training), directory, scope)
         hosts.leave()
@@ -115,7 +114,7 @@ def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegres
     size, asked = experiment.network.input_size, experiment.network
     network = PoseRegressor(
         (size, size, 3), num_joints=len(people.skeleton), num_blocks=asked.blocks, width=asked.width,
-        num_context=asked.context, alpha=asked.alpha, outputs=outputs,
+        num_context=asked.context, alpha=asked.alpha, outputs=outputs, skeleton=people.skeleton,
     )  # fmt: skip
     if experiment.weights != "none":
         start_from(network, experiment.weights)
@@ -123,12 +122,28 @@ def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegres
 
 
 def network_of(weights: str | Path) -> Network:
-    """The network that a weight file, or weights by name, are of."""
-    found = DEFAULTS | described_network(weights)
+    """The network that a weight file, or weights by name, are of; `PoseError` if its backbone is not the paper's."""
+    found = DEFAULTS | read_weights(weights).network
+    if found["backbone"] is not None:
+        raise PoseError(
+            f"{weights} are of a network with another backbone than the paper's, which no flag describes: train it in "
+            "Python, with training.loop.train."
+        )
     return Network(
         blocks=found["num_blocks"], width=found["width"], input_size=found["input_shape"][0],
         context=found["num_context"], alpha=found["alpha"],
     )  # fmt: skip
+
+
+def predict_validation(experiment: Experiment, directory: Path) -> tuple[People, Skeleton, np.ndarray]:
+    """The people of an experiment, and the best weights' answers for those it was validated on.
+
+    Returns:
+        People; the skeleton in the weight file, which says what was learned; (N, J, 2) image pixels, in its order.
+    """
+    people = load_people(experiment.data)
+    model, skeleton = load_model(directory / "best.weights.h5")
+    return people, skeleton, predict(model, people.validation, skeleton=people.skeleton).pixels
 
 
 def _validation(people: People, supervision: Supervision) -> Validate:
