@@ -16,7 +16,7 @@ from experiments.command import run
 from pose_regression.data import coco, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.windows import predict
+from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.load import load_model
 from pose_regression.model.named_weights import named_weights
@@ -125,7 +125,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     x, y, width, height = annotation["bbox"]
     for mirrored in (False, True):
         (pose,) = PosePredictor(weights).predict(sample.image, [x, y, x + width, y + height], flip=mirrored)
-        expected = predict(model, [sample], flip=mirrored, skeleton=skeleton).pixels[0]
+        expected = predict_blocks(model, [sample], flip=mirrored, skeleton=skeleton).last.pixels[0]
         np.testing.assert_allclose(pose.pixels, expected, atol=0.01)
     assert list(pose.names) == names and list(pose.to_dict()["joints"]) == names
 

@@ -67,7 +67,7 @@ def test_the_random_network_tells_pictures_apart(predictor):
 def test_files_give_the_numbers_of_evaluation(model, predictor, tmp_path, suffix, flip, crops):
     paths = [save(tmp_path / f"{i}{suffix}", photo(i, 90 + 31 * i, 120)) for i in range(5)]
     samples = [sample(path, ((90 + 31 * i) / 2, 60), max(90 + 31 * i, 120)) for i, path in enumerate(paths)]
-    expected = evaluation.predict(model, samples, flip=flip, crops=crops)
+    expected = evaluation.predict_blocks(model, samples, flip=flip, crops=crops).last
     poses = predictor.predict(paths, people="whole", flip=flip, crops=crops)
     np.testing.assert_allclose(pixels_of(poses), expected.pixels, atol=2e-3)
     np.testing.assert_allclose([pose.probability for pose in poses], expected.probability, atol=1e-5)
@@ -85,7 +85,9 @@ def test_a_box_becomes_a_square_with_the_margin_of_training(model, predictor, tm
 def test_real_photographs_give_the_numbers_of_evaluation(model, predictor, pose_data):
     samples = lsp.load(pose_data / "lsp", "test")[:6]
     poses = predictor.predict([sample.image for sample in samples], people="whole", flip=True)
-    np.testing.assert_allclose(pixels_of(poses), evaluation.predict(model, samples, flip=True).pixels, atol=2e-3)
+    np.testing.assert_allclose(
+        pixels_of(poses), evaluation.predict_blocks(model, samples, flip=True).last.pixels, atol=2e-3
+    )
 
 
 def test_batches_span_images_and_keep_the_order(model, predictor):

@@ -75,7 +75,7 @@ def test_answer_in_the_crop_becomes_pixels_of_the_image(constant, photo):
 
 def test_people_keep_their_order_whatever_the_batch(constant, photo):
     people = [person(photo, center=(10 * i, 5 * i), side=10.0 * (i + 1)) for i in range(5)]
-    found = predict(constant, people, batch_size=2, skeleton=HANDS)
+    found = predict_blocks(constant, people, batch_size=2, skeleton=HANDS).last
     expected = [p.center + (POSE - 0.5) * p.side for p in people]
     np.testing.assert_allclose(found.pixels, expected, atol=1e-4)
 
@@ -83,14 +83,14 @@ def test_people_keep_their_order_whatever_the_batch(constant, photo):
 def test_mirrored_answer_is_averaged_with_left_and_right_exchanged(constant, photo):
     # In the mirrored crop the model's "left hand" is the right one, at x = 50 - (0.7 - 0.5) 20 = 46, y = 42;
     # its "right hand" is the left one, at x = 50 + 0.25 · 20 = 55, y = 40.
-    found = predict(constant, [person(photo)], flip=True, skeleton=HANDS)
+    found = predict_blocks(constant, [person(photo)], flip=True, skeleton=HANDS).last
     np.testing.assert_allclose(found.pixels, [[[50, 35], [(45 + 46) / 2, 41], [(54 + 55) / 2, 41]]], atol=1e-5)
     np.testing.assert_allclose(found.probability, [[0.9, 0.4, 0.4]], atol=1e-6)
 
 
 @pytest.mark.parametrize(("crops", "zooms"), [(1, [1]), (2, [0.8, 1.25]), (3, [0.8, 1, 1.25])])
 def test_several_crops_are_averaged_in_the_image(constant, photo, crops, zooms):
-    found = predict(constant, [person(photo)], crops=crops, skeleton=HANDS)
+    found = predict_blocks(constant, [person(photo)], crops=crops, skeleton=HANDS).last
     np.testing.assert_allclose(found.pixels[0], [50, 40] + (POSE - 0.5) * 20 * np.mean(zooms), atol=1e-5)
     np.testing.assert_allclose(found.probability[0], PROBABILITY, atol=1e-6)
 
@@ -108,7 +108,7 @@ def test_what_the_model_sees_is_found_where_it_is(options, tmp_path):
         image, {"pose": CentreOfColour()(image), "probability": Constant(PROBABILITY[:, None])(image)}
     )  # fmt: skip
     names = Skeleton(("red", "green", "blue"))  # joints without a side
-    found = predict(model, [person(tmp_path / "blobs.png", (80, 70), 100.0)], skeleton=names, **options)
+    found = predict_blocks(model, [person(tmp_path / "blobs.png", (80, 70), 100.0)], skeleton=names, **options).last
     np.testing.assert_allclose(found.pixels[0], places, atol=0.1)
 
 
@@ -117,10 +117,10 @@ def test_refinement_moves_the_window_to_the_pose(constant, photo):
     moved = refined(windows_of_samples([person(photo)]), np.array([[[50.0, 35], [45, 40], [54, 42]]]))
     np.testing.assert_allclose(moved.center, [[0.8 * 50 + 0.2 * 49.5, 0.8 * 40 + 0.2 * 38.5]])
     assert moved.side == 1.5 * 9
-    found = predict(constant, [person(photo)], refine=1, skeleton=HANDS)
+    found = predict_blocks(constant, [person(photo)], refine=1, skeleton=HANDS).last
     np.testing.assert_allclose(found.pixels[0], [49.9, 39.7] + (POSE - 0.5) * 13.5, atol=1e-4)
     # The same pose again, 13.5 / 20 as large: a box of 6.075 about (49.9 - 0.3375, 39.7 - 1.0125).
-    found = predict(constant, [person(photo)], refine=2, skeleton=HANDS)
+    found = predict_blocks(constant, [person(photo)], refine=2, skeleton=HANDS).last
     center = np.array([49.9 - 0.2 * 0.3375, 39.7 - 0.2 * 1.0125])
     np.testing.assert_allclose(found.pixels[0], center + (POSE - 0.5) * 1.5 * 6.075, atol=1e-4)
 
@@ -134,16 +134,13 @@ def test_last_of_several_blocks_counts(photo):
     blocks = predict_blocks(model, [person(photo)] * 2, flip=True, skeleton=HANDS)
     assert blocks.pixels.shape == (2, 2, 3, 2) and blocks.probability.shape == (2, 2, 3)
     np.testing.assert_allclose(blocks.pixels[0, 0], [[50, 30]] * 3, atol=1e-5)  # corners of both crops, averaged
-    last = predict(model, [person(photo)] * 2, flip=True, skeleton=HANDS)
-    np.testing.assert_array_equal(last.pixels, blocks.pixels[:, 1])
-    np.testing.assert_array_equal(last.probability, blocks.probability[:, 1])
+    np.testing.assert_array_equal(blocks.last.pixels, blocks.pixels[:, 1])
+    np.testing.assert_array_equal(blocks.last.probability, blocks.probability[:, 1])
 
 
 def test_every_window_after_the_first_follows_the_last_block(photo):
     model = answering(np.stack([0 * POSE, POSE]), np.stack([0 * PROBABILITY, PROBABILITY]))
     blocks = predict_blocks(model, [person(photo)], refine=1, skeleton=HANDS)
-    last = predict(model, [person(photo)], refine=1, skeleton=HANDS)
-    np.testing.assert_array_equal(last.pixels, blocks.pixels[:, 1])
     np.testing.assert_allclose(blocks.pixels[0, 1], [49.9, 39.7] + (POSE - 0.5) * 13.5, atol=1e-4)
     np.testing.assert_allclose(blocks.pixels[0, 0], [[49.9 - 6.75, 39.7 - 6.75]] * 3, atol=1e-4)
 
@@ -174,9 +171,9 @@ def test_crops_shown_are_those_of_the_network_and_a_broken_one_is_named(photo, t
 
 def test_mistakes_are_refused_in_one_sentence(constant, photo, tmp_path):
     with pytest.raises(PoseError, match="crops of at least 1, refine of at least 0. Received: crops=0"):
-        predict(constant, [person(photo)], crops=0)
+        predict_blocks(constant, [person(photo)], crops=0)
     with pytest.raises(PoseError, match="Received: crops=1, refine=-1"):
-        predict(constant, [person(photo)], refine=-1)
+        predict_blocks(constant, [person(photo)], refine=-1)
     with pytest.raises(PoseError, match="no person to predict"):
         predict(constant, [])
     with pytest.raises(PoseError, match="the model takes images of 32x64"):

@@ -35,6 +35,11 @@ class Estimate:
     confidence: np.ndarray | None = None
     """(N, J) in [0, 1], that the last block's answer is right, where the network says it."""
 
+    @property
+    def last(self) -> "Estimate":
+        """Of an estimate of every block, the answer: the last block's."""
+        return Estimate(self.pixels[:, -1], self.probability[:, -1], self.confidence)
+
 
 def views(crops: int, *, flip: bool) -> list[tuple[float, bool]]:
     """What is averaged for one person: zoom of the window, and whether its crop is mirrored; a zoom's views together.
@@ -100,34 +105,9 @@ def crops_of(samples: Sequence[Sample], *, size: int) -> np.ndarray:
         raise
 
 
-def predict(
-    model: keras.Model,
-    samples: Sequence[Sample],
-    *,
-    batch_size: int = 32,
-    flip: bool = False,
-    crops: int = 1,
-    refine: int = 0,
-    skeleton: Skeleton = PA16J,
-) -> Estimate:
-    """Predict every sample; the answers of a sample's crops are averaged in image pixels.
-
-    Args:
-        model: a `PoseRegressor`, any `outputs`; of several blocks the last one counts.
-        samples: N people.
-        batch_size: crops at a time.
-        flip: also predict the mirrored crop, its left and right joints exchanged back.
-        crops: number of windows per person, of sides between 1/1.25 and 1.25 of the sample's.
-        refine: times to re-centre the window on the prediction and predict again, see `refined`.
-        skeleton: the joints that the model predicts.
-
-    Raises:
-        PoseError: an image that cannot be read, or an argument out of range.
-    """
-    blocks = predict_blocks(
-        model, samples, batch_size=batch_size, flip=flip, crops=crops, refine=refine, skeleton=skeleton
-    )
-    return Estimate(blocks.pixels[:, -1], blocks.probability[:, -1], blocks.confidence)
+def predict(model: keras.Model, samples: Sequence[Sample], *, skeleton: Skeleton = PA16J) -> Estimate:
+    """The last block's answer for every sample, single crop; see `predict_blocks`."""
+    return predict_blocks(model, samples, skeleton=skeleton).last
 
 
 def predict_blocks(
@@ -141,7 +121,24 @@ def predict_blocks(
     skeleton: Skeleton = PA16J,
     callbacks: Sequence[keras.callbacks.Callback] = (),
 ) -> Estimate:
-    """As `predict`, of every block: `pixels` (N, K, J, 2), `probability` (N, K, J)."""
+    """Predict every sample; the answers of a sample's crops are averaged in image pixels.
+
+    Args:
+        model: a `PoseRegressor`, any `outputs`.
+        samples: N people.
+        batch_size: crops at a time.
+        flip: also predict the mirrored crop, its left and right joints exchanged back.
+        crops: number of windows per person, of sides between 1/1.25 and 1.25 of the sample's.
+        refine: times to re-centre the window on the prediction and predict again, see `refined`.
+        skeleton: the joints that the model predicts.
+        callbacks: of `keras.Model.predict`.
+
+    Returns:
+        Of every block: `pixels` (N, K, J, 2), `probability` (N, K, J); K = 1 where the model gives the last alone.
+
+    Raises:
+        PoseError: an image that cannot be read, or an argument out of range.
+    """
     if crops < 1 or refine < 0:
         raise PoseError(f"Expected crops of at least 1, refine of at least 0. Received: crops={crops}, refine={refine}")
     if not samples:
@@ -149,50 +146,37 @@ def predict_blocks(
     height, width = model.input_shape[1:3]
     if height != width:
         raise PoseError(f"People are cropped to squares; the model takes images of {height}x{width}.")
+    images = [sample.image for sample in samples]
+
+    def answer(windows: Windows) -> Estimate:
+        found = []
+        for zoom, mirrored in views(crops, flip=flip):
+            affine = windows.affine(zoom=zoom, flip=mirrored)
+            batches = evaluation_dataset(images, affine, size=width, batch_size=batch_size)
+            try:
+                output = model.predict(batches, verbose=0, callbacks=list(callbacks))
+            except tf.errors.OpError:
+                check_images(samples)  # says which
+                raise
+            found.append(answers_in_pixels(output, affine, mirrored=mirrored, skeleton=skeleton))
+        return average(found)
+
     windows = windows_of_samples(samples)
-    estimate = _predict_windows(model, samples, windows, batch_size, flip, crops, skeleton, callbacks)
+    estimate = answer(windows)
     for _ in range(refine):
         windows = refined(windows, estimate.pixels[:, -1])
-        estimate = _predict_windows(model, samples, windows, batch_size, flip, crops, skeleton, callbacks)
+        estimate = answer(windows)
     return estimate
 
 
-def _predict_windows(
-    model: keras.Model,
-    samples: Sequence[Sample],
-    windows: Windows,
-    batch_size: int,
-    flip: bool,
-    crops: int,
-    skeleton: Skeleton,
-    callbacks: Sequence[keras.callbacks.Callback],
-) -> Estimate:
-    """Every block's answers in the given windows, over zooms and mirror images."""
-    images, size = [sample.image for sample in samples], model.input_shape[2]
-    found = []
-    for zoom, mirrored in views(crops, flip=flip):
-        affine = windows.affine(zoom=zoom, flip=mirrored)
-        batches = evaluation_dataset(images, affine, size=size, batch_size=batch_size)
-        try:
-            output = model.predict(batches, verbose=0, callbacks=list(callbacks))
-        except tf.errors.OpError:
-            check_images(samples)  # says which
-            raise
-        found.append(answers_in_pixels(output, affine, mirrored=mirrored, skeleton=skeleton))
-    return average(found)
-
-
-def refined(windows: Windows, pixels: np.ndarray, *, reach: float = 1.5, momentum: float = 0.8) -> Windows:
-    """The windows moved towards the boxes of their predicted poses.
+def refined(windows: Windows, pixels: np.ndarray) -> Windows:
+    """The windows moved a fifth of the way to the boxes of their predicted poses, 1.5 times as wide as those.
 
     Args:
         windows: of N people.
         pixels: (N, J, 2) predicted joints in image pixels.
-        reach: side of the new window in longer sides of the pose's box.
-        momentum: part of the old centre that is kept.
 
     Source: `refine_pred` of deephar's `mpii_tools.py`, which the authors wrote but never called.
     """
-    center, side = window_of_box(np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1), margin=reach)
-    center = momentum * windows.center + (1 - momentum) * center
-    return replace(windows, center=center, side=np.maximum(side, 1.0))
+    center, side = window_of_box(np.concatenate([pixels.min(axis=1), pixels.max(axis=1)], axis=1), margin=1.5)
+    return replace(windows, center=0.8 * windows.center + 0.2 * center, side=np.maximum(side, 1.0))
