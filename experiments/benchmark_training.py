@@ -1,21 +1,29 @@
-"""How fast the network trains: the step with our layers and with Keras' own, in float32 and bfloat16.
+"""How fast training goes: the step with our layers and with Keras' own, and the images that the data gives it.
 
     python -m experiments.benchmark_training [--output FILE.json]                             # the paper's network
     python -m experiments.benchmark_training --blocks 2 --input-size 128 --width 288 --rounds 5      # a small one
+    python -m experiments.benchmark_training --only data --rounds 7
 
-Cost: the first about half an hour on 2 cores and 6 GB of memory, minutes on a GPU; the second 4 minutes on 2 cores.
+Cost: the first about half an hour on 2 cores and 6 GB of memory, minutes on a GPU; the second 5 minutes on 2 cores, the
+third one.
 
-plain the network with `keras.layers.BatchNormalization` and `SeparableConv2D` in place of ours
+plain    the network with `keras.layers.BatchNormalization` and `SeparableConv2D` in place of ours
 ours     the network as it is trained
+
+pil        decode, rotate with a grown canvas, crop, resize, mirror, channel power: the authors' loader, on one core
+decoding   tf.data decoding whole JPEGs and doing nothing else, on all cores
+pipeline   ours, on all cores
+cache      ours from prepared crops (`--cache` of the training commands), on all cores
 
 The step is `train_on_batch` of the model that `training.compile_model` compiled, on random images. Every visit to a
 variant is a process of its own, one after another: so memory is that variant's, and never that of two. The variants
 take turns in rounds and a ratio is the median over rounds, so that other load on the machine meets all of them.
-CPU seconds stand beside wall seconds because such load disturbs them less. `experiments.benchmark_pipeline` says how
-many images per second the data gives: the smaller of the two limits training.
+CPU seconds stand beside wall seconds because such load disturbs them less. The slower of step and data limits a
+training.
 
 Expected on 2 cores at the paper's size, in CPU seconds: ours in float32 1.3 x plain float32, ours in mixed_bfloat16
-2.1 x (with AMX instructions), plain mixed_bfloat16 0.85 x.
+2.1 x (with AMX instructions), plain mixed_bfloat16 0.85 x. Expected on one core (`taskset -c 0`): pipeline 4.8 x pil
+and 0.65 x decoding, cache 9.1 x pil; on two free cores up to twice as much over pil, which uses one.
 """
 
 import argparse
@@ -76,25 +84,36 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=16, help="images in a step (default: 16)")
     parser.add_argument("--rounds", type=int, default=3, help="visits to each variant (default: 3)")
     parser.add_argument("--seconds", type=float, default=10, help="least time of a visit's steps (default: 10)")
+    parser.add_argument("--only", choices=("step", "data"), help="measure one of the two")
     parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
     arguments = parser.parse_args()
     for name in ("rounds", "batch_size"):
         if getattr(arguments, name) < 1:
             raise PoseError(f"--{name.replace('_', '-')} must be at least 1. Received: {getattr(arguments, name)}")
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    step = Step(arguments.blocks, arguments.width, arguments.input_size, arguments.batch_size)
+    figures: dict[str, Any] = {}
+    if arguments.only != "data":
+        step = Step(arguments.blocks, arguments.width, arguments.input_size, arguments.batch_size)
+        figures |= measure_variants(step, arguments.rounds, arguments.seconds)
+        print(report(figures))
+    if arguments.only != "step":
+        from experiments import data_rates
 
-    visits: dict[tuple[str, str], list[Visit]] = {variant: [] for variant in VARIANTS}
-    for i in range(arguments.rounds):
-        for variant in VARIANTS:
-            visit = in_own_process(measure_step, step, *variant, arguments.seconds)
-            visits[variant].append(visit)
-            print(f"round {i + 1}, {' '.join(variant)}: {visit.wall:.3f} s a step", flush=True)
-
-    figures = {"step": asdict(step), "variants": [summary(v, visits) for v in VARIANTS]}
-    print(report(figures))
+        figures["data"] = data_rates.measure(rounds=arguments.rounds)
+        print("\n" + data_rates.report(figures["data"]))
     if arguments.output:
         write_json(arguments.output, figures)
+
+
+def measure_variants(step: Step, rounds: int, seconds: float) -> dict[str, Any]:
+    """The figures of every variant."""
+    visits: dict[tuple[str, str], list[Visit]] = {variant: [] for variant in VARIANTS}
+    for i in range(rounds):
+        for variant in VARIANTS:
+            visit = in_own_process(measure_step, step, *variant, seconds)
+            visits[variant].append(visit)
+            print(f"round {i + 1}, {' '.join(variant)}: {visit.wall:.3f} s a step", flush=True)
+    return {"step": asdict(step), "variants": [summary(v, visits) for v in VARIANTS]}
 
 
 def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:

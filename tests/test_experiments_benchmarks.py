@@ -7,7 +7,7 @@ from statistics import median
 
 import pytest
 
-from experiments import benchmark_pipeline, benchmark_speed, benchmark_training
+from experiments import benchmark_speed, benchmark_training, data_rates
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes, speed
@@ -68,7 +68,7 @@ def test_training_benchmark_reports_the_variants(monkeypatch, same_process, tmp_
     file = tmp_path / "figures.json"
     code = call(
         monkeypatch, benchmark_training, "--blocks", 1, "--width", 16, "--input-size", 32, "--batch-size", 2,
-        "--rounds", 1, "--seconds", 0, "--output", file,
+        "--rounds", 1, "--seconds", 0, "--only", "step", "--output", file,
     )  # fmt: skip
     assert code == 0
     figures = json.loads(file.read_text())
@@ -78,6 +78,17 @@ def test_training_benchmark_reports_the_variants(monkeypatch, same_process, tmp_
     out = capsys.readouterr().out
     assert "| plain | float32 | " in out and "| ours | mixed_bfloat16 | " in out
     assert f"Python and TensorFlow alone hold {figures['variants'][0]['idle_memory_mib']:.0f} MiB" in out
+
+
+@pytest.mark.slow
+def test_data_benchmark_reports_the_contenders(monkeypatch, tmp_path, capsys):
+    measure, file = data_rates.measure, tmp_path / "figures.json"
+    monkeypatch.setattr(data_rates, "measure", lambda rounds: measure(rounds=rounds, images=2, size=32))
+    assert call(monkeypatch, benchmark_training, "--only", "data", "--rounds", 1, "--output", file) == 0
+    rates = json.loads(file.read_text())["data"]["images_per_second"]
+    assert list(rates) == ["pil", "decoding", "pipeline", "cache"] and min(rates.values()) > 0
+    out = capsys.readouterr().out
+    assert "| pil |" in out and f"| cache | {rates['cache']:.1f} | {rates['cache'] / rates['pil']:.2f} | " in out
 
 
 def test_ratios_are_medians_over_rounds():
@@ -187,7 +198,6 @@ def test_other_runtimes_answer_as_keras(runtime, tmp_path):
             "litert computes in float32 or int8",
         ),
         (benchmark_speed, ("--runtime", "openvino", "--device", "gpu"), "--runtime openvino"),
-        (benchmark_pipeline, ("--images", 0), "--images must be at least 1. Received: 0"),
     ],
 )
 def test_wrong_option_is_one_sentence_and_exit_code_2(monkeypatch, same_process, capsys, module, arguments, message):

@@ -1,22 +1,11 @@
 """How many augmented images per second reach the network, against PIL and against bare decoding.
 
-    python -m experiments.benchmark_pipeline [--images 48] [--rounds 7] [--output FILE.json]
-
-Cost: about a minute. Everything is rendered into a temporary folder: 1280 x 720 JPEGs of about 350 kB (textures
-with the spectrum of photographs), people of MPII's sizes, crops of 256 x 256, the paper's augmentation.
-
-pil        decode, rotate with a grown canvas, crop, resize, mirror, channel power: the authors' loader, on one core
-decoding   tf.data decoding whole JPEGs and doing nothing else, on all cores
-pipeline   ours, on all cores
-cache      ours from prepared crops (`--cache` of the training commands), on all cores
-
-The contenders take turns in short rounds, so that other load on the machine meets all of them; medians are reported.
-Expected on one core (`taskset -c 0`): pipeline 4.8 x pil and 0.65 x decoding, cache 9.1 x pil; on two free cores up to
-twice as much over pil, which uses one; with other work on them it falls to 3.5, 0.5 and 9. One image costs 7 ms: 3.8 to
-decode (mostly Huffman codes, which no rectangle spares), 2.5 to warp, 0.6 for the gamma.
+Everything is rendered into a temporary folder: 1280 x 720 JPEGs of about 350 kB (textures with the spectrum of
+photographs), people of MPII's sizes, crops of 256 x 256, the paper's augmentation. The contenders take turns in short
+rounds, so that other load on the machine meets all of them. One image costs 7 ms of one core: 3.8 to decode (mostly
+Huffman codes, which no rectangle spares), 2.5 to warp, 0.6 for the gamma.
 """
 
-import argparse
 import os
 import tempfile
 import time
@@ -29,13 +18,10 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image
 
-from experiments.command import run
 from pose_regression.data.augment import plan_epoch
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
-from pose_regression.errors import PoseError
-from pose_regression.files import write_json
 from pose_regression.inference.loaders import cores
 from pose_regression.skeleton import PA16J
 
@@ -44,44 +30,18 @@ BATCH = 16
 WIDTH, HEIGHT = 1280, 720
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", type=int, default=48, help="different images (default: 48)")
-    parser.add_argument("--rounds", type=int, default=7, help="rounds of about 3 seconds (default: 7)")
-    parser.add_argument("--workers", type=int, default=cores(), help="threads (default: all cores)")
-    parser.add_argument("--output", type=Path, help="write the figures to this JSON file")
-    arguments = parser.parse_args()
-
-    for name in ("images", "rounds", "workers"):
-        if getattr(arguments, name) < 1:
-            raise PoseError(f"--{name} must be at least 1. Received: {getattr(arguments, name)}")
-    figures = measure(images=arguments.images, rounds=arguments.rounds, workers=arguments.workers)
-    for name, value in figures["images_per_second"].items():
-        print(f"{name:10}{value:8.1f} images/s")
-    for name in ("pipeline/pil", "pipeline/decoding", "cache/pil"):
-        print(f"{name:20}{figures[name]:6.2f}")
-    print(
-        f"{arguments.workers} workers, {figures['kilobytes_per_image']:.0f} kB an image, "
-        f"medians of {arguments.rounds} rounds"
-    )
-    if arguments.output:
-        write_json(arguments.output, figures)
-
-
-def measure(*, images: int, rounds: int, workers: int | None = None, size: int = SIZE) -> dict[str, Any]:
-    """Time the contenders and return the figures.
+def measure(*, rounds: int, images: int = 48, size: int = SIZE) -> dict[str, Any]:
+    """Time the contenders on all cores (of PIL one) and return the figures.
 
     Args:
-        images: different images to render.
         rounds: of about 3 seconds.
-        workers: threads; None for all cores.
+        images: different images to render.
         size: side of the crops in pixels.
 
     Returns:
-        `images_per_second` of each contender, the ratios "pipeline/pil", "pipeline/decoding" and "cache/pil",
-        `workers` and `kilobytes_per_image`.
+        `images_per_second` of each contender, medians over the rounds, `workers` and `kilobytes_per_image`.
     """
-    workers = workers or cores()
+    workers = cores()
     with tempfile.TemporaryDirectory() as folder:
         samples = render(Path(folder), images)
         kilobytes = sum(os.path.getsize(sample.image) for sample in samples) / len(samples) / 1000
@@ -95,15 +55,27 @@ def measure(*, images: int, rounds: int, workers: int | None = None, size: int =
             rates["pipeline"].append(rate(iter(pipeline), step=BATCH, count=160))
             rates["cache"].append(rate(iter(cache), step=BATCH, count=320))
 
-    speed = {name: median(values) for name, values in rates.items()}
     return {
-        "images_per_second": speed,
-        "pipeline/pil": speed["pipeline"] / speed["pil"],
-        "pipeline/decoding": speed["pipeline"] / speed["decoding"],
-        "cache/pil": speed["cache"] / speed["pil"],
+        "images_per_second": {name: median(values) for name, values in rates.items()},
         "workers": workers,
         "kilobytes_per_image": kilobytes,
     }
+
+
+def report(figures: dict[str, Any]) -> str:
+    """The figures as Markdown."""
+    rates = figures["images_per_second"]
+    lines = [
+        f"Data, {figures['workers']} workers, JPEGs of {figures['kilobytes_per_image']:.0f} kB:",
+        "",
+        "| | images/s | ratio to pil | to decoding |",
+        "|---|---|---|---|",
+    ]
+    lines += [
+        f"| {name} | {rate:.1f} | {rate / rates['pil']:.2f} | {rate / rates['decoding']:.2f} |"
+        for name, rate in rates.items()
+    ]
+    return "\n".join(lines)
 
 
 def rate(images: Iterator, *, step: int, count: int) -> float:
@@ -181,7 +153,3 @@ def pil_image(sample: Sample, size: int, angle: float, zoom: float, rng: np.rand
     for channel in range(3):
         pixels[..., channel] **= rng.choice(np.arange(0.9, 1.101, 0.02))
     return (pixels - 0.5) * 2
-
-
-if __name__ == "__main__":
-    run(main)
