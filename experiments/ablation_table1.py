@@ -23,7 +23,7 @@ import argparse
 from pathlib import Path
 
 from experiments.command import run as command
-from experiments.flags import config, experiment_of, parser_of
+from experiments.flags import config, experiment_of, parser_of, show
 from pose_regression.errors import PoseError
 from pose_regression.training.experiment import Lsp, Mpii
 
@@ -45,6 +45,8 @@ def main() -> None:
     if options.benchmark == "synthetic":
         vars(options)["Mpii.folder"] = Path("synthetic")
     experiment, output, how = experiment_of(options, kind)
+    if options.show:
+        return show(experiment, options.show)
 
     from pose_regression.training.ablation import sweep
 

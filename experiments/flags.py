@@ -32,6 +32,7 @@ def parser_of(description: str, data: type, *, output: str) -> argparse.Argument
     run.add_argument("--output", type=Path, metavar="DIR", help=f"run directory (default: {output}, or runs/CONFIG)")
     run.add_argument("--resume", action="store_true", help="go on with the run in --output")
     run.add_argument("--force", action="store_true", help="delete what is in --output first")
+    run.add_argument("--show", type=Path, metavar="FILE", help="only draw 40 of the augmented crops to train on, .png")
     run.add_argument("--recipe", choices=tuple(RECIPES), help="what the flags of the recipe change (default: paper)")
     add_fields(parser, data)
     add_fields(parser, Experiment)
@@ -60,6 +61,13 @@ def experiment_of(options: argparse.Namespace, data: type) -> Parsed:
     name = Path(options.config).stem if options.config else ""
     output = options.output or (Path("runs", name) if name else options.default_output)
     return changed(experiment, given), output, {"resume": options.resume, "force": options.force}
+
+
+def show(experiment: Experiment, path: Path) -> None:
+    """What `--show` asks for."""
+    from pose_regression.training.shown_crops import draw_crops
+
+    print(draw_crops(experiment, path))
 
 
 def config(name: str) -> Experiment:

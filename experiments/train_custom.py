@@ -18,12 +18,15 @@ longer side of its person's box, hidden joints included, ones that are not label
 """
 
 from experiments.command import run as command
-from experiments.flags import experiment_of, parser_of
+from experiments.flags import experiment_of, parser_of, show
 from pose_regression.training.experiment import Coco
 
 
 def main() -> None:
-    experiment, output, how = experiment_of(parser_of(__doc__, Coco, output="runs/custom").parse_args(), Coco)
+    options = parser_of(__doc__, Coco, output="runs/custom").parse_args()
+    experiment, output, how = experiment_of(options, Coco)
+    if options.show:
+        return show(experiment, options.show)
 
     from pose_regression.training.run import predict_validation, run
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from experiments.command import run as command
-from experiments.flags import experiment_of, parser_of
+from experiments.flags import experiment_of, parser_of, show
 from pose_regression.evaluation.benchmarks import LSP
 from pose_regression.evaluation.paper import format_table
 from pose_regression.training.experiment import Lsp
@@ -27,6 +27,8 @@ def main() -> None:
         given = vars(options)
         tuning = {name: value for name, value in FINE_TUNING.items() if f"Recipe.{name}" not in given}
         experiment = replace(experiment, recipe=replace(experiment.recipe, **tuning))
+    if options.show:
+        return show(experiment, options.show)
 
     from pose_regression.evaluation.windows import predict
     from pose_regression.model.load import load_model

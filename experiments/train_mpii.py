@@ -6,19 +6,22 @@
 The first is the paper's training: K = 8, 256x256, 120 epochs of RMSprop at batch 16, PCKh@0.5 on the validation
 split after every epoch; 89.1 in the paper's Table 1 (single crop). The second takes minutes on a laptop's CPU and
 ends with a small network, its curves and a picture of people it never saw. `--config` is a file of
-experiments/configs; any other flag changes one field of it, or without a config of the paper's training.
+experiments/configs; any other flag changes one field of it, or without a config of the paper's training. `--show FILE`
+draws what the network would be shown.
 """
 
 from experiments.command import run as command
-from experiments.flags import experiment_of, parser_of
+from experiments.flags import experiment_of, parser_of, show
 from pose_regression.evaluation.paper import format_table
 from pose_regression.training.experiment import Mpii
 from pose_regression.visualize import save_image
 
 
 def main() -> None:
-    parser = parser_of(__doc__, Mpii, output="runs/mpii")
-    experiment, output, how = experiment_of(parser.parse_args(), Mpii)
+    options = parser_of(__doc__, Mpii, output="runs/mpii").parse_args()
+    experiment, output, how = experiment_of(options, Mpii)
+    if options.show:
+        return show(experiment, options.show)
 
     from pose_regression.evaluation.sheets import draw_people
     from pose_regression.training.run import predict_validation, run

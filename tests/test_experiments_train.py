@@ -14,6 +14,7 @@ from experiments import train_lsp, train_mpii
 from experiments.command import run as main_of
 from pose_regression.data import synthetic
 from pose_regression.model.load import load_model
+from pose_regression.visualize import LEFT, RIGHT
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
 
@@ -60,6 +61,17 @@ def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path
     changed = ["--data", people, "--output", run, "--resume", *TINY, "--learning-rate", "0.1"]
     assert _run(monkeypatch, train_mpii, *changed) == 2
     assert "started with learning_rate=0.001" in capsys.readouterr().err
+
+
+def test_show_draws_what_the_network_would_see_and_trains_nothing(people, tmp_path, monkeypatch, capsys):
+    options = ["--data", people, "--output", tmp_path / "run", "--show", tmp_path / "sheet.png", *TINY]
+    assert _run(monkeypatch, train_mpii, *options) == 0
+    assert "10 of 10 samples drawn in" in capsys.readouterr().out and not (tmp_path / "run").exists()
+    sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
+    assert sheet.shape[1] == 2 + 8 * (64 + 2) and sheet.std() > 10
+    # The limbs of either side, among the crops.
+    for color in (LEFT, RIGHT):
+        assert (np.abs(sheet.astype(int) - color).max(axis=-1) < 12).sum() > 50
 
 
 @pytest.fixture(scope="module")
