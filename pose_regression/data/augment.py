@@ -93,7 +93,7 @@ def plan_epoch(
 
     Source: `get_data` of deephar/data/mpii.py, `remove_outer_joints=True`.
     """
-    joints, supervised, weight = _joints(samples, skeleton)
+    annotated = _joints(samples, skeleton)
     center = np.stack([sample.center for sample in samples])
     side = np.array([sample.side for sample in samples])
 
@@ -109,23 +109,30 @@ def plan_epoch(
     side = side * zoom
     turn = np.stack([sample.turn for sample in samples])
     affine = crop_affine(center + shift * side[:, None], side, rotation=rotation, flip=flip, turn=turn)
-    points = transform_points(affine, joints)
-    mirror = np.array(skeleton.flip)
-    points = np.where(flip[:, None, None], points[:, mirror], points)
-    supervised = np.where(flip[:, None], supervised[:, mirror], supervised)
-    weight = np.where(flip[:, None], weight[:, mirror], weight)
-
-    present = supervised & ((points > 0) & (points < 1)).all(axis=-1)
-    pose = np.concatenate([np.where(present[..., None], points, 0.0), (present * weight)[..., None]], axis=-1)
+    pose, probability = _targets(*annotated, affine, flip, skeleton)
     plan = Plan(
         index=np.arange(len(samples)),
         image=np.array([str(sample.image) for sample in samples]),
         affine=affine.astype(np.float32),
         pose=pose.astype(np.float32),
-        probability=np.stack([present, supervised * weight], axis=-1).astype(np.float32),
+        probability=probability.astype(np.float32),
         gamma=gamma.astype(np.float32),
     )
     return plan[np.random.default_rng([seed, epoch, 1]).permutation(len(samples))] if shuffle else plan
+
+
+def _targets(
+    joints: np.ndarray, supervised: np.ndarray, weight: np.ndarray, affine: np.ndarray, flip: np.ndarray,
+    skeleton: Skeleton,
+) -> tuple[np.ndarray, np.ndarray]:  # fmt: skip
+    """`Plan.pose` and `Plan.probability` of what `_joints` gives, in crops that are mirrored where `flip` (N,)."""
+    points, mirror = transform_points(affine, joints), np.array(skeleton.flip)
+    points = np.where(flip[:, None, None], points[:, mirror], points)
+    supervised = np.where(flip[:, None], supervised[:, mirror], supervised)
+    weight = np.where(flip[:, None], weight[:, mirror], weight)
+    present = supervised & ((points > 0) & (points < 1)).all(axis=-1)
+    pose = np.concatenate([np.where(present[..., None], points, 0.0), (present * weight)[..., None]], axis=-1)
+    return pose, np.stack([present, supervised * weight], axis=-1)
 
 
 def _joints(samples: Sequence[Sample], skeleton: Skeleton) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

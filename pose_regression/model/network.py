@@ -111,10 +111,7 @@ class PoseRegressor(keras.Model):
         build = config["backbone"] or PredictionBlocks(config["num_blocks"], config["kernel_size"], config["width"])
         maps = build(image, config["num_joints"] * (1 + config["num_context"]), policy)
         config["num_blocks"] = len(maps)
-        regress = regression_stage(**{name: config[name] for name in ("num_joints", "num_context", "alpha", "grid")})
-        confidence = JointConfidence(calibration=config["calibration"], name="joint_confidence")
-        answer = answers(maps, regress, confidence, outputs)
-        super().__init__(inputs=image, outputs=answer, name=name, trainable=trainable)
+        super().__init__(inputs=image, outputs=answers(maps, config, outputs), name=name, trainable=trainable)
         self._config = config | {"outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
         if config["backbone"] is not None:
             check_names(self)
@@ -186,20 +183,20 @@ def regression_stage(*, num_joints: int, num_context: int, alpha: float, grid: s
     return regress
 
 
-def answers(
-    maps: list[KerasTensor], regress: Callable, confidence: JointConfidence, outputs: str
-) -> dict[str, KerasTensor]:
-    """What a `PoseRegressor` returns, of the heat maps of every block, its `regression_stage` and confidence."""
+def answers(maps: list[KerasTensor], config: dict[str, Any], outputs: str) -> dict[str, KerasTensor]:
+    """What a `PoseRegressor` of this configuration returns, of the heat maps of every block."""
+    regress = regression_stage(**{name: config[name] for name in ("num_joints", "num_context", "alpha", "grid")})
+    confidence = JointConfidence(calibration=config["calibration"], name="joint_confidence")
+    num_joints = config["num_joints"]
     if outputs in ("all", "every_map"):
         poses, probabilities = zip(*map(regress, maps), strict=True)
         result = {"pose": ops.stack(poses, axis=1), "probability": ops.stack(probabilities, axis=1)}
         logits = ops.stack(maps, axis=1)
     else:
         pose, probability = regress(maps[-1])
-        logits, num_joints = maps[-1], pose.shape[-2]
+        logits = maps[-1]
         result = {"pose": pose, "probability": probability, "confidence": confidence(logits[..., :num_joints])}
     if outputs in ("maps", "every_map"):
-        num_joints = result["pose"].shape[-2]
         result |= {"heatmaps": logits[..., :num_joints], "context_heatmaps": logits[..., num_joints:]}
     return result
 

@@ -309,20 +309,11 @@ def hardware() -> str:
 
 def report(figures: Mapping[str, Any], *, picture: str) -> str:
     """The figures as Markdown."""
-    rows, total, count = figures["rows"], figures["total"], len(figures["rows"]["b"]["seeds"])
-    table = [
-        (f"({key}) {row['label']}", {"Paper": row["paper"], **row["mean"], "±": row["spread"] or math.nan})
-        for key, row in rows.items()
-    ]
-    table += [(name, {"Paper": math.nan, **scores}) for name, scores in figures["baselines"].items()]
-    sweep = [
-        (f"trained with alpha = {name[6:]}", dict(zip(map(str, figures["alphas"]), np.mean(runs, axis=0), strict=True)))
-        for name, runs in figures["alpha_sweep"].items()
-    ]
+    total, count = figures["total"], len(figures["rows"]["b"]["seeds"])
     lines = [
         f"# Table 1 on {figures['title']}",
         "",
-        format_table(table),
+        table_of_rows(figures),
         "",
         f"Mean of {count} seeds; ± is the standard deviation of {total} over them. The column Paper is quoted:",
         "MPII validation, PCKh@0.5, single crop, 256 x 256 and K = 8. The paper does not describe its simple argmax:",
@@ -332,14 +323,14 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         "",
         "## Does the paper's order show?",
         "",
-        *(compared(pair, rows) for pair in figures["compared"]),
+        *map(compared, figures["compared"]),
         "",
         "In brackets Student's 95 % interval of the mean, paired by seed. A difference whose interval holds 0 is",
         "inside the spread: these trainings do not tell the two rows apart.",
         "",
         f"## {total} of the networks with context at other values of alpha",
         "",
-        format_table(sweep),
+        table_of_alphas(figures),
         "",
         "alpha = 0 is the context maps' answer alone, alpha = 1 the part maps'.",
         "",
@@ -350,6 +341,25 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         *conditions(figures),
     ]
     return "\n".join(lines) + "\n"
+
+
+def table_of_rows(figures: Mapping[str, Any]) -> str:
+    """The rows beside the paper's, then the baselines."""
+    rows = [
+        (f"({key}) {row['label']}", {"Paper": row["paper"], **row["mean"], "±": row["spread"] or math.nan})
+        for key, row in figures["rows"].items()
+    ]
+    return format_table(rows + [(n, {"Paper": math.nan, **scores}) for n, scores in figures["baselines"].items()])
+
+
+def table_of_alphas(figures: Mapping[str, Any]) -> str:
+    """What the networks with context give at every alpha."""
+    alphas = [f"{alpha}" for alpha in figures["alphas"]]
+    rows = [
+        (f"trained with alpha = {name[6:]}", dict(zip(alphas, np.mean(runs, axis=0), strict=True)))
+        for name, runs in figures["alpha_sweep"].items()
+    ]
+    return format_table(rows)
 
 
 def conditions(figures: Mapping[str, Any]) -> list[str]:
@@ -372,7 +382,7 @@ def conditions(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def compared(pair: Mapping[str, Any], rows: Mapping[str, Any]) -> str:
+def compared(pair: Mapping[str, Any]) -> str:
     """One difference as an item of a list."""
     verdict = {"clear": "the paper's order shows", "reversed": "the reverse of the paper's order"}
     first, second = pair["first"], pair["second"]

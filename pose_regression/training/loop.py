@@ -47,6 +47,10 @@ class Progress:
 
 
 Validate = Callable[[PoseRegressor, Sequence[keras.callbacks.Callback]], dict[str, float]]
+"""Network and callbacks for its `predict` -> scores."""
+
+Report = Callable[[PoseRegressor, int, dict[str, float]], None]
+"""Network, epoch from 0, its row of the history."""
 
 
 def train(
@@ -59,7 +63,7 @@ def train(
     seed: int = 0,
     skeleton: Skeleton = PA16J,
     save_every: int = 1000,
-    report: Callable[[PoseRegressor, int, dict[str, float]], None] | None = None,
+    report: Report | None = None,
 ) -> Progress:
     """Train a compiled model, or go on with the run in `directory`, until the recipe's last epoch.
 
@@ -90,7 +94,6 @@ def train(
     progress = Progress(**restored) if restored else Progress(history=[])
     if restored:
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
-    taught = with_learned(skeleton, samples)
     with _sigterm() as terminated:
         run = _Run(model, samples, skeleton, recipe, directory, seed, save_every, shown, terminated)
         while progress.epoch < recipe.epochs:
@@ -107,12 +110,7 @@ def train(
             progress = _advance(progress, recipe, row)
             if not hosts.first():
                 continue
-            for name in ("best", "last") if progress.waiting == 0 else ("last",):
-                save_weights(shown.network, directory / f"{name}.weights.h5", skeleton=taught, notes={"scores": scores})
-            if report:
-                report(shown.network, progress.epoch - 1, row)
-            save_state(directory, model, asdict(progress), extra=shown.variables)
-            _write_history(directory / "history.csv", progress.history or [])
+            run.keep(progress, scores, report)
             speed = (run.steps - first) * recipe.batch_size / seconds
             print(
                 f"epoch {progress.epoch}/{recipe.epochs}  loss {losses['loss']:.4f}  score {scores['score']:.2f}  "
@@ -140,6 +138,7 @@ class _Run:
         self.steps, self.size = steps_of(len(self.samples), self.recipe.batch_size), self.model.input_shape[1]
         self.supervision = supervision_of(self.recipe, grid=self.model.get_config()["grid"])
         self.clock, self.weight_sum = Clock(self.recipe.epochs), _weight_sum(self.model)
+        self.taught = with_learned(self.skeleton, self.samples)
 
     def plan(self, epoch: int) -> Plan:
         """Of an epoch's full batches."""
@@ -178,6 +177,17 @@ class _Run:
         if not math.isfinite(scores["score"]):
             raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
         return scores
+
+    def keep(self, progress: Progress, scores: dict[str, float], report: Report | None) -> None:
+        """Write weights, state and history after an epoch."""
+        network, history = self.shown.network, progress.history or []
+        for name in ("best", "last") if progress.waiting == 0 else ("last",):
+            path = self.directory / f"{name}.weights.h5"
+            save_weights(network, path, skeleton=self.taught, notes={"scores": scores})
+        if report:
+            report(network, progress.epoch - 1, history[-1])
+        save_state(self.directory, self.model, asdict(progress), extra=self.shown.variables)
+        _write_history(self.directory / "history.csv", history)
 
 
 def with_learned(skeleton: Skeleton, samples: Sequence[Sample]) -> Skeleton:

@@ -39,6 +39,6 @@ def draw_crops(experiment: Experiment, path: Path) -> str:
         pictures.append(draw_pose(to_uint8(image[0]), joints, skeleton))
         outside = (sample.present & sample.supervised).sum() - present.sum()
         unknown = known.sum() - present.sum() - outside
-        captions.append(f"{Path(sample.image).stem}: {present.sum()} in, {outside} outside, {unknown} unknown")
+        captions.append(f"{Path(sample.image).stem}  {present.sum()} / {outside} / {unknown}")
     save_image(path, contact_sheet(pictures, captions=captions, columns=8))
     return f"{len(shown)} of {len(samples)} samples drawn in {path}; person's right orange, left blue"

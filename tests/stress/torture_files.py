@@ -53,9 +53,8 @@ from pose_regression.inference.boxes import read_boxes
 from pose_regression.inference.photographs import load_upright
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.backbone import block_b
-from pose_regression.model.confidence import JointConfidence
 from pose_regression.model.load import load_model
-from pose_regression.model.network import PoseRegressor, answers, regression_stage
+from pose_regression.model.network import DEFAULTS, PoseRegressor, answers
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import MPII, PA16J
 from pose_regression.training.checkpoint import load_state, save_state
@@ -419,9 +418,8 @@ def keras_file(folder: Path) -> Subject:
     policy = keras.dtype_policies.get("float32")
     features = keras.Input((4, 4, 8))
     maps = block_b((4, 4, 8), 5, 32, policy, last=True, name="block_b_1")(features)
-    regress = regression_stage(num_joints=16, num_context=1, alpha=0.8, grid="endpoints")
     path = folder / "a.keras"
-    keras.Model(features, answers([maps], regress, JointConfidence(), "last")).save(path)
+    keras.Model(features, answers([maps], DEFAULTS | {"num_context": 1}, "last")).save(path)
 
     def read(path: Path) -> Any:
         model = keras.saving.load_model(path, safe_mode=True)
