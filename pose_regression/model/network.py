@@ -106,13 +106,12 @@ class PoseRegressor(keras.Model):
         file = None if weights is None else read_weights(weights)
         config = _complete(given, file.network if file else {}, outputs)
         config["skeleton"] = _skeleton(skeleton, config["num_joints"])
-        policy = _policy(dtype)
-        image = keras.Input(config["input_shape"], name="image", dtype="float32")
+        policy, image = _policy(dtype), keras.Input(config["input_shape"], name="image", dtype="float32")
         build = config["backbone"] or PredictionBlocks(config["num_blocks"], config["kernel_size"], config["width"])
         maps = build(image, config["num_joints"] * (1 + config["num_context"]), policy)
-        config["num_blocks"] = len(maps)
         super().__init__(inputs=image, outputs=answers(maps, config, outputs), name=name, trainable=trainable)
-        self._config = config | {"outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
+        built = {"num_blocks": len(maps), "outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
+        self._config = config | built
         if config["backbone"] is not None:
             check_names(self)
         if file:

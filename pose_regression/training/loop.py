@@ -91,7 +91,7 @@ def train(
     shown = Shown(model, recipe)
     model.optimizer.build(model.trainable_variables)
     restored = hosts.load_state(directory, model, extra=shown.variables)
-    progress = Progress(**restored) if restored else Progress(history=[])
+    progress = Progress(**restored or {"history": []})
     if restored:
         print(f"Resuming at epoch {progress.epoch + 1}, batch {progress.batch}.", flush=True)
     with _sigterm() as terminated:
@@ -99,22 +99,21 @@ def train(
         while progress.epoch < recipe.epochs:
             if terminated.is_set():  # the state is on the disk
                 raise Terminated
-            started, first = time.monotonic(), progress.batch
-            plan = run.plan(progress.epoch)
+            started, first, plan = time.monotonic(), progress.batch, run.plan(progress.epoch)
             run.fit(plan, progress)
-            losses = {m: float(v) for m, v in _flat(model.get_metrics_result()).items()}
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
+            row = {"epoch": progress.epoch + 1, "learning_rate": rate}
+            row |= {name: float(value) for name, value in _flat(model.get_metrics_result()).items()}
             seconds = time.monotonic() - started
             scores = run.validated(validate, plan, progress.epoch)
-            row = {"epoch": progress.epoch + 1, "learning_rate": rate, **losses, **scores}
-            progress = _advance(progress, recipe, row)
+            progress = _advance(progress, recipe, row | scores)
             if not hosts.first():
                 continue
             run.keep(progress, scores, report)
             speed = (run.steps - first) * recipe.batch_size / seconds
             print(
-                f"epoch {progress.epoch}/{recipe.epochs}  loss {losses['loss']:.4f}  score {scores['score']:.2f}  "
-                f"best {progress.best:.2f}  learning rate {rate:.2e}  {speed:.1f} images/s  "
+                f"epoch {progress.epoch}/{recipe.epochs}  loss {row['loss']:.4f}  score {scores['score']:.2f}  best "
+                f"{progress.best:.2f}  learning rate {rate:.2e}  {speed:.1f} images/s  "
                 f"{run.clock.left(progress.epoch)}", flush=True,
             )  # fmt: skip
     return progress
