@@ -36,10 +36,13 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import numpy as np
+
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.files import write_json
 from pose_regression.inference.processes import grow_gpu_memory, in_own_process, peak_memory
+from pose_regression.training.experiment import RECIPES
 
 VARIANTS = (
     ("plain", "float32"),
@@ -126,10 +129,8 @@ def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
         seconds: least duration.
     """
     import keras
-    import numpy as np
 
     from pose_regression.model.network import PoseRegressor
-    from pose_regression.training.experiment import RECIPES
     from pose_regression.training.supervision import compile_model
 
     grow_gpu_memory()

@@ -227,8 +227,6 @@ def every_block(analyses: Mapping[str, "Analysis"], benchmark: Benchmark) -> lis
 
 def probability(analyses: Mapping[str, "Analysis"]) -> list[str]:
     """Reliability diagrams, one for each window, and the calibration errors."""
-    from pose_regression.evaluation.analysis import NARROW, calibration_error
-
     windows = list(next(iter(analyses.values())).calibration)
     figure = Figure((9.5, 4.2), layout="constrained")
     axes = figure.subplots(1, len(windows), sharey=True)
@@ -247,15 +245,15 @@ def probability(analyses: Mapping[str, "Analysis"]) -> list[str]:
                 f"{count:,}",
                 f"{100 * np.average(given, weights=[row['count'] for row in filled]):.1f}",
                 f"{100 * np.average(found, weights=[row['count'] for row in filled]):.1f}",
-                f"{100 * calibration_error(filled):.1f}",
+                f"{100 * metrics.calibration_error(filled):.1f}",
             ]
         axis.set(title=window, xlabel="probability given", xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), aspect="equal")
         axis.grid(alpha=0.3)
     axes[0].set_ylabel("joints that are inside and annotated, frequency")
     axes[0].legend(fontsize=8)
     text = paragraph(
-        f"Of the joints given a probability, how many really are in the window. The benchmark's own window has nearly "
-        f"all joints inside; {NARROW} of its side cuts off more. A dot's area is its number of joints."
+        "Of the joints given a probability, how many really are in the window. The benchmark's own window has nearly "
+        f"all joints inside; {windows[1]} cuts off more. A dot's area is its number of joints."
     )
     header = ("joints", "mean probability, %", "really inside, %", "calibration error, %")
     return [text, picture(figure, "calibration of the joint probability"), table(header, rows)]

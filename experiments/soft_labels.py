@@ -14,6 +14,8 @@ from pathlib import Path
 import numpy as np
 
 from experiments.command import run
+from pose_regression.data import lsp, soft_labels
+from pose_regression.skeleton import COCO
 
 
 def main() -> None:
@@ -25,9 +27,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the .csv.gz to write")
     options = parser.parse_args()
 
-    from pose_regression.data import lsp, soft_labels
     from pose_regression.inference.teacher import movenet, taught, weight_of
-    from pose_regression.skeleton import COCO
 
     samples = lsp.load(options.data, "train", crop="joints")[: -options.holdout or None]
     samples += lsp.load_extended(options.extra) if options.extra else []

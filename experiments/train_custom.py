@@ -28,11 +28,12 @@ def main() -> None:
     if options.show:
         return show(experiment, options.show)
 
-    from pose_regression.training.run import predict_validation, run
+    from pose_regression.training.people import load_people
+    from pose_regression.training.run import predict_best, run
 
     directory = run(experiment, output, **how)
-    people, _, found = predict_validation(experiment, directory)
-    weights = directory / "best.weights.h5"
+    people, weights = load_people(experiment.data), directory / "best.weights.h5"
+    found, _ = predict_best(directory, people.validation)
     scores = people.score(people.validation, found)
     print(f"\n{people.title} on {len(people.validation)} people to validate on, best epoch\n")
     width = max(map(len, scores))

@@ -30,13 +30,11 @@ def main() -> None:
     if options.show:
         return show(experiment, options.show)
 
-    from pose_regression.evaluation.windows import predict
-    from pose_regression.model.load import load_model
-    from pose_regression.training.run import run
+    from pose_regression.training.run import predict_best, run
 
     directory = run(experiment, output, **how)
     test = LSP.load(experiment.data.folder, "test")  # type: ignore[union-attr]
-    scores = LSP.score(test, predict(load_model(directory / "best.weights.h5")[0], test).pixels)
+    scores = LSP.score(test, predict_best(directory, test)[0])
     print("\nLSP test, PCK@0.2, person-centric, single crop\n")
     print(format_table([("best.weights.h5", scores)]))
 

@@ -24,10 +24,12 @@ def main() -> None:
         return show(experiment, options.show)
 
     from pose_regression.evaluation.sheets import draw_people
-    from pose_regression.training.run import predict_validation, run
+    from pose_regression.training.people import load_people
+    from pose_regression.training.run import predict_best, run
 
     directory = run(experiment, output, **how)
-    people, skeleton, pixels = predict_validation(experiment, directory)
+    people = load_people(experiment.data)
+    pixels, skeleton = predict_best(directory, people.validation)
     picture = directory / "predictions.png"
     save_image(picture, draw_people(people.validation[:24], pixels[:24], skeleton, columns=6))
     print(f"\nPCKh@0.5 on {len(people.validation)} validation people, single crop, best epoch\n")

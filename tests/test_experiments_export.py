@@ -49,35 +49,11 @@ def test_command_exports_and_says_how_far_the_export_is_off(command, tmp_path, c
     assert (tmp_path / "out" / "1" / "saved_model.pb").is_file()
 
 
-def test_crops_are_whole_photographs_spread_over_the_folder(photos):
-    crops = export.photographs(photos, 3, 60)
-    assert crops.shape == (3, 60, 60, 3)
-    for crop, i in zip(crops, (0, 2, 4), strict=True):
-        pixels = np.asarray(Image.open(photos / f"{i}.png"), np.float32)
-        np.testing.assert_allclose(crop[10:50], pixels / 127.5 - 1, atol=1e-4)  # 60 x 40 in the middle of 60 x 60
-        assert crop[:10].max() < -0.9999 and crop[50:].max() < -0.9999
-    assert export.photographs(photos, 99, 32).shape == (5, 32, 32, 3)
-
-
 def test_rendered_crops_differ_and_fill_the_range():
     crops = rendered_crops(2, 32)
     assert crops.shape == (2, 32, 32, 3)
     assert crops.min() == -1 and crops.max() <= 1
     assert np.abs(crops[0] - crops[1]).max() > 0.5
-
-
-def test_score_of_a_perfect_and_of_a_misplaced_prediction(photos):
-    from pose_regression.data.sample import Sample
-
-    joints = np.linspace([2.0, 2.0], [58.0, 38.0], 16)
-    person = Sample(str(photos / "0.png"), np.array([30.0, 20.0]), 60.0, joints, np.ones(16, bool))
-    right = (joints - (0, -10)) / 60  # the window is [0, 60) x [-10, 50)
-
-    def predict(images, pose=right):
-        return {"pose": np.repeat(pose[None], len(images), axis=0).astype(np.float32)}
-
-    assert export.pck(predict, [person, person], 64) == 100
-    assert export.pck(lambda images: predict(images, right + 0.5), [person, person], 64) == 0
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from pose_regression.data import mpii, synthetic
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import analysis as analysis_of
-from pose_regression.evaluation import benchmarks
+from pose_regression.evaluation import benchmarks, metrics
 from pose_regression.evaluation.scoring import load_network
 from pose_regression.evaluation.windows import predict_blocks
 from pose_regression.model.network import PoseRegressor
@@ -143,7 +143,7 @@ def test_calibration_error_is_the_mean_gap_by_joints():
         {"count": 0, "probability": float("nan"), "frequency": float("nan")},
         {"count": 1, "probability": 0.9, "frequency": 0.4},
     ]
-    assert analysis_of.calibration_error(rows) == pytest.approx((3 * 0.1 + 0.5) / 4)
+    assert metrics.calibration_error(rows) == pytest.approx((3 * 0.1 + 0.5) / 4)
 
 
 def test_cases_show_the_worst_first_and_the_best_first(monkeypatch):

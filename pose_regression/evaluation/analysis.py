@@ -1,6 +1,6 @@
 """How one run's weights do on a benchmark: its scores block by block, and whether its probabilities can be believed."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -57,10 +57,3 @@ def reliability(samples: Sequence[Sample], probability: np.ndarray) -> list[dict
     inside = metrics.inside_crop(transform_points(affine, np.stack([sample.joints for sample in samples])))
     known = np.stack([sample.supervised for sample in samples])
     return metrics.calibration(np.where(known, probability, np.nan), inside)
-
-
-def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
-    """Expected calibration error: mean difference between probability given and frequency found, in [0, 1]."""
-    filled = [row for row in rows if row["count"]]
-    total = sum(row["count"] for row in filled)
-    return sum(row["count"] * abs(row["probability"] - row["frequency"]) for row in filled) / total

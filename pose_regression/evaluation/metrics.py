@@ -319,6 +319,13 @@ def calibration(probability: np.ndarray, inside: np.ndarray, bins: int = 10) -> 
     return [dict(zip(names, values, strict=True)) for values in zip(*columns, strict=True)]
 
 
+def calibration_error(rows: Sequence[Mapping[str, float]]) -> float:
+    """Expected calibration error: mean difference between probability given and frequency found, in [0, 1]."""
+    filled = [row for row in rows if row["count"]]
+    total = sum(row["count"] for row in filled)
+    return sum(row["count"] * abs(row["probability"] - row["frequency"]) for row in filled) / total
+
+
 def take_joints(values: np.ndarray, joints: Skeleton, names: Sequence[str], axis: int = -1) -> np.ndarray:
     """The entries of `values` along `axis`, which has the order of `joints`, for the joints `names`."""
     return np.take(values, [joints.index(name) for name in names], axis=axis)

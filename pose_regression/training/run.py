@@ -1,6 +1,6 @@
 """`run(experiment, directory)`: what every training command, notebook and test calls."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
@@ -11,6 +11,7 @@ import numpy as np
 
 from pose_regression.data.cache import prepare_crops
 from pose_regression.data.images import check_images, without_broken
+from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import predict, predict_blocks
 from pose_regression.model.growth import grown
@@ -135,15 +136,10 @@ def network_of(weights: str | Path) -> Network:
     )  # fmt: skip
 
 
-def predict_validation(experiment: Experiment, directory: Path) -> tuple[People, Skeleton, np.ndarray]:
-    """The people of an experiment, and the best weights' answers for those it was validated on.
-
-    Returns:
-        People; the skeleton in the weight file, which says what was learned; (N, J, 2) image pixels, in its order.
-    """
-    people = load_people(experiment.data)
+def predict_best(directory: Path, samples: Sequence[Sample]) -> tuple[np.ndarray, Skeleton]:
+    """(N, J, 2) image pixels that a run's best weights give `samples`, and the skeleton whose joints they are."""
     model, skeleton = load_model(directory / "best.weights.h5")
-    return people, skeleton, predict(model, people.validation, skeleton=people.skeleton).pixels
+    return predict(model, samples, skeleton=skeleton).pixels, skeleton
 
 
 def _validation(people: People, supervision: Supervision) -> Validate:
