@@ -6,6 +6,9 @@ from keras import ops
 
 from pose_regression.model.regression import register
 
+if keras.backend.backend() == "tensorflow":  # elsewhere nothing here needs it
+    import tensorflow as tf
+
 
 @register
 class BatchNormalization(keras.layers.BatchNormalization):
@@ -19,8 +22,6 @@ class BatchNormalization(keras.layers.BatchNormalization):
         fusable = len(inputs.shape) == 4 and self.axis in (3, -1) and mask is None and self.compute_dtype != "float64"
         if keras.backend.backend() != "tensorflow" or not fusable:
             return super().call(inputs, training=training, mask=mask)
-        import tensorflow as tf
-
         inputs = ops.cast(inputs, self.compute_dtype)
         channels = inputs.shape[-1]
         scale = self.gamma if self.scale else tf.ones(channels, tf.float32)
@@ -58,8 +59,6 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
     def call(self, inputs):
         if not self._slow_gradient():
             return super().call(inputs)
-        import tensorflow as tf
-
         # Tensors, not variables: custom_gradient refuses those when it runs eagerly.
         kernel, pointwise = (tf.cast(w, self.compute_dtype) for w in (self.depthwise_kernel, self.pointwise_kernel))
         channels, outputs = pointwise.shape[2:]
@@ -70,8 +69,6 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
     def _slow_gradient(self) -> bool:
         if keras.backend.backend() != "tensorflow" or self.compute_dtype != "bfloat16":
             return False
-        import tensorflow as tf
-
         odd = all(size % 2 for size in self.kernel_size)
         bare = not self.use_bias and self.activation is keras.activations.linear and self.depth_multiplier == 1
         shape_kept = self.padding == "same" and self.strides == (1, 1) and self.dilation_rate == (1, 1)
@@ -81,7 +78,6 @@ class SeparableConv2D(keras.layers.SeparableConv2D):
 
 def _depthwise(x, kernel):
     """Depthwise convolution, stride 1, padding "same", odd kernel; TensorFlow."""
-    import tensorflow as tf
 
     @tf.custom_gradient
     def convolve(x, kernel):
@@ -101,8 +97,6 @@ def _depthwise_kernel_gradient(x, upstream, shape):
     (H·B × W) pairs every column of one with every column of the other; the kernel's j-th column is the sum along
     the j-th diagonal, where the two columns lie j apart.
     """
-    import tensorflow as tf
-
     rows, columns, channels, _ = shape
     height, width = x.shape[1:3]
     padded = tf.pad(x, ((0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)))

@@ -17,6 +17,9 @@ from pose_regression.model.network import PoseRegressor
 from pose_regression.training import hosts
 from pose_regression.training.experiment import Recipe
 
+if keras.backend.backend() == "jax":
+    import jax
+
 
 class WeightAverage:
     """Exponential average of a network's trained weights, one update a step.
@@ -92,8 +95,6 @@ def _forward(network: keras.Model) -> Callable[[Any], None]:
             network(images, training=True)
 
         return forward
-    import jax
-
     pure = jax.jit(lambda trained, others, images: network.stateless_call(trained, others, images, training=True)[1])
 
     def synchronized(images) -> None:

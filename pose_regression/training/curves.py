@@ -47,14 +47,7 @@ def total_of(history: History) -> str:
 def joints_of(history: History) -> list[str]:
     """The columns with a joint's validation score."""
     others = {
-        "epoch",
-        "learning_rate",
-        "loss",
-        "pose_loss",
-        "probability_loss",
-        "heatmaps_loss",
-        "score",
-        "UBody",
+        *"epoch learning_rate loss pose_loss probability_loss heatmaps_loss score UBody".split(),
         total_of(history),
     }
     return [name for name in history if name not in others and not name.startswith(("block_", "score_block_"))]

@@ -22,6 +22,10 @@ from pose_regression.data.augment import Plan
 from pose_regression.errors import PoseError
 from pose_regression.training import checkpoint
 
+if keras.backend.backend() == "jax":
+    import jax
+    from jax.experimental import multihost_utils
+
 HEARTBEAT_TIMEOUT = 30
 """Seconds without a sign of life after which a host counts as lost; collectives notice a dead process at once."""
 
@@ -56,8 +60,6 @@ def join(addresses: str, index: int) -> None:
     """
     check(addresses, index)
     names = addresses.split(",")
-    import jax
-
     try:
         # keras.distribution.initialize does the same, but waits 100 seconds before it misses a host.
         jax.distributed.initialize(names[0], len(names), index, heartbeat_timeout_seconds=HEARTBEAT_TIMEOUT)
@@ -69,7 +71,7 @@ def leave() -> None:
     """Part from the others once all have come here; what this host computes from now on is its own affair."""
     keras.distribution.set_distribution(None)
     if count() > 1:
-        _jax().distributed.shutdown()
+        jax.distributed.shutdown()
 
 
 @contextmanager
@@ -92,8 +94,6 @@ def watched() -> Iterator[None]:
 
 def distribute(devices: int) -> None:
     """Let every model that is built from now on train on `devices` devices of this host, and of each other."""
-    import jax
-
     local = jax.local_device_count()
     if local < devices:
         raise PoseError(f"--devices {devices}: this host has {local} {jax.default_backend().upper()} devices.")
@@ -104,12 +104,12 @@ def distribute(devices: int) -> None:
 
 def count() -> int:
     """How many hosts train together."""
-    return _jax().process_count() if _jax() else 1
+    return jax.process_count() if keras.backend.backend() == "jax" else 1
 
 
 def index() -> int:
     """Which of them this is."""
-    return _jax().process_index() if _jax() else 0
+    return jax.process_index() if keras.backend.backend() == "jax" else 0
 
 
 def first() -> bool:
@@ -175,25 +175,12 @@ def gather(rows: np.ndarray, total: int) -> np.ndarray:
     """
     if count() == 1:
         return rows
-    from jax.experimental import multihost_utils
-
     longest = -(-total // count())
     padded = np.concatenate([rows, np.zeros((longest - len(rows), *rows.shape[1:]), rows.dtype)])
     parts = np.asarray(multihost_utils.process_allgather(padded))
     return parts.swapaxes(0, 1).reshape(-1, *rows.shape[1:])[:total]
 
 
-def _jax() -> Any:
-    """The module, on its backend; elsewhere it is not imported."""
-    if keras.backend.backend() != "jax":
-        return None
-    import jax
-
-    return jax
-
-
 def _broadcast(values: Any) -> Any:
     """Host 0's array, or dictionary of arrays, of which every host has one of the same shapes."""
-    from jax.experimental import multihost_utils
-
     return multihost_utils.broadcast_one_to_all(values)

@@ -31,6 +31,9 @@ from pose_regression.training.checkpoint import save_state
 from pose_regression.training.experiment import Recipe
 from pose_regression.training.supervision import supervision_of
 
+if keras.backend.backend() == "jax":
+    import jax
+
 
 @dataclass
 class Progress:
@@ -326,8 +329,6 @@ def _weight_sum(model: keras.Model) -> Callable[[], float]:
     if keras.backend.backend() == "tensorflow":
         total = tf.function(lambda: tf.add_n([tf.reduce_sum(weight.value) for weight in model.trainable_variables]))
         return lambda: float(total())
-    import jax
-
     total_of = jax.jit(lambda weights: sum(weight.sum() for weight in weights))
 
     def synchronized() -> float:
