@@ -5,8 +5,10 @@ import ipaddress
 import os
 import shutil
 import socket
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -14,6 +16,7 @@ import pytest
 from pictures import encode
 from PIL import Image
 
+from experiments.command import run
 from pose_regression.data.sample import Sample
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
@@ -133,6 +136,30 @@ def broken(tmp_path, samples) -> dict[str, str]:
         if content is not None:
             (tmp_path / name).write_bytes(content)
     return {str(tmp_path / name): said for name, (_, said) in files.items()}
+
+
+@pytest.fixture
+def photos(tmp_path) -> Path:
+    """A folder of five pictures of 60 x 40 pixels."""
+    folder = tmp_path / "photos"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for i in range(5):
+        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{i}.png")
+    return folder
+
+
+@pytest.fixture
+def exit_status(monkeypatch) -> Callable[..., int | str | None]:
+    """Calls a command, given as a module, as if typed with these arguments."""
+
+    def call(module: ModuleType, *arguments: object) -> int | str | None:
+        monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
+        with pytest.raises(SystemExit) as end:
+            run(module.main)
+        return end.value.code
+
+    return call
 
 
 @pytest.fixture(scope="session")

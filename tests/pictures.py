@@ -2,6 +2,7 @@
 
 import io
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 from PIL import Image
@@ -24,3 +25,19 @@ def collect(dataset: Iterable) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     batches = [(image.numpy(), target["pose"].numpy(), target["probability"].numpy()) for image, target in dataset]
     image, pose, probability = zip(*batches, strict=True)
     return np.stack(image), np.stack(pose), np.stack(probability)
+
+
+def photo(seed: int, width: int = 90, height: int = 120) -> np.ndarray:
+    """(height, width, 3) uint8 of soft random colours."""
+    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
+    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
+
+
+def save(path: Path, pixels: np.ndarray | Image.Image, **options) -> Path:
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+    return path
+
+
+def pixels_of(poses: Iterable) -> np.ndarray:
+    return np.stack([pose.pixels for pose in poses])

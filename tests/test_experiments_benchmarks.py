@@ -8,7 +8,6 @@ from statistics import median
 import pytest
 
 from experiments import benchmark_speed, benchmark_training, data_rates
-from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.inference import runtimes, speed
 from pose_regression.inference.processes import in_own_process, peak_memory
@@ -22,14 +21,6 @@ def same_process(monkeypatch):
     """Starting TensorFlow in many processes would take a minute."""
     for module in (benchmark_training, benchmark_speed):
         monkeypatch.setattr(module, "in_own_process", lambda function, *arguments: function(*arguments))
-
-
-def call(monkeypatch, module, *arguments) -> str | int | None:
-    """The exit code of a command."""
-    monkeypatch.setattr("sys.argv", [module.__name__, *map(str, arguments)])
-    with pytest.raises(SystemExit) as exit:
-        run(module.main)
-    return exit.value.code
 
 
 def test_own_process_is_another_one_and_returns():
@@ -62,12 +53,12 @@ def test_plain_layers_are_keras_own_within_the_block_only():
     assert not types & {kernels.BatchNormalization, kernels.SeparableConv2D}
 
 
-def test_training_benchmark_reports_the_variants(monkeypatch, same_process, tmp_path, capsys):
+def test_training_benchmark_reports_the_variants(monkeypatch, same_process, tmp_path, capsys, exit_status):
     variants = (("plain", "float32"), ("ours", "mixed_bfloat16"))  # two of the four, for time
     monkeypatch.setattr(benchmark_training, "VARIANTS", variants)
     file = tmp_path / "figures.json"
-    code = call(
-        monkeypatch, benchmark_training, "--blocks", 1, "--width", 16, "--input-size", 32, "--batch-size", 2,
+    code = exit_status(
+        benchmark_training, "--blocks", 1, "--width", 16, "--input-size", 32, "--batch-size", 2,
         "--rounds", 1, "--seconds", 0, "--only", "step", "--output", file,
     )  # fmt: skip
     assert code == 0
@@ -81,10 +72,10 @@ def test_training_benchmark_reports_the_variants(monkeypatch, same_process, tmp_
 
 
 @pytest.mark.slow
-def test_data_benchmark_reports_the_contenders(monkeypatch, tmp_path, capsys):
+def test_data_benchmark_reports_the_contenders(monkeypatch, tmp_path, capsys, exit_status):
     measure, file = data_rates.measure, tmp_path / "figures.json"
     monkeypatch.setattr(data_rates, "measure", lambda rounds: measure(rounds=rounds, images=2, size=32))
-    assert call(monkeypatch, benchmark_training, "--only", "data", "--rounds", 1, "--output", file) == 0
+    assert exit_status(benchmark_training, "--only", "data", "--rounds", 1, "--output", file) == 0
     rates = json.loads(file.read_text())["data"]["images_per_second"]
     assert list(rates) == ["pil", "decoding", "pipeline", "cache"] and min(rates.values()) > 0
     out = capsys.readouterr().out
@@ -102,10 +93,10 @@ def test_ratios_are_medians_over_rounds():
     assert row["seconds"] == 2.0
 
 
-def test_speed_benchmark_measures_both_networks(monkeypatch, same_process, tmp_path, capsys):
+def test_speed_benchmark_measures_both_networks(exit_status, same_process, tmp_path, capsys):
     file = tmp_path / "figures.json"
-    code = call(
-        monkeypatch, benchmark_speed, "--blocks", 1, "--stacks", 1, "--width", 16, "--input-size", 64, "--repeats", 3,
+    code = exit_status(
+        benchmark_speed, "--blocks", 1, "--stacks", 1, "--width", 16, "--input-size", 64, "--repeats", 3,
         "--batch", 2, "--dtype", "bfloat16", "--runtime", "savedmodel", "keras", "--output", file,
     )  # fmt: skip
     assert code == 0
@@ -200,21 +191,21 @@ def test_other_runtimes_answer_as_keras(runtime, tmp_path):
         (benchmark_speed, ("--runtime", "openvino", "--device", "gpu"), "--runtime openvino"),
     ],
 )
-def test_wrong_option_is_one_sentence_and_exit_code_2(monkeypatch, same_process, capsys, module, arguments, message):
-    assert call(monkeypatch, module, *arguments) == 2
+def test_wrong_option_is_one_sentence_and_exit_code_2(exit_status, same_process, capsys, module, arguments, message):
+    assert exit_status(module, *arguments) == 2
     assert message in capsys.readouterr().err
 
 
-def test_speed_benchmark_refuses_a_gpu_that_is_not_there(monkeypatch, same_process, capsys):
+def test_speed_benchmark_refuses_a_gpu_that_is_not_there(exit_status, same_process, capsys):
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):
         pytest.skip("there is a GPU")
-    assert call(monkeypatch, benchmark_speed, "--device", "gpu", "--blocks", 1) == 2
+    assert exit_status(benchmark_speed, "--device", "gpu", "--blocks", 1) == 2
     assert "TensorFlow finds no GPU" in capsys.readouterr().err
 
 
-def test_speed_benchmark_names_the_missing_package(monkeypatch, capsys):
+def test_speed_benchmark_names_the_missing_package(monkeypatch, capsys, exit_status):
     monkeypatch.setattr(runtimes, "find_spec", lambda name: None)
-    assert call(monkeypatch, benchmark_speed, "--runtime", "openvino") == 2
+    assert exit_status(benchmark_speed, "--runtime", "openvino") == 2
     assert "--runtime openvino needs the package openvino" in capsys.readouterr().err

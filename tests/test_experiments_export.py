@@ -3,7 +3,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-from PIL import Image
 
 from experiments import export
 from pose_regression.data.synthetic.crops import rendered_crops
@@ -28,16 +27,6 @@ def command(monkeypatch, weights, tmp_path):
         export.main()
 
     return call
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return folder
 
 
 def test_command_exports_and_says_how_far_the_export_is_off(command, tmp_path, capsys):

@@ -1,27 +1,18 @@
 """Sharded work, and the whole of its parts."""
 
 import json
-import sys
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from experiments import merge, predict
-from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.merging import shard
 from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import LSP
-
-
-def command(monkeypatch, module, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        run(module.main)
-    return end.value.code
 
 
 def test_shards_hold_everything_once():
@@ -55,13 +46,13 @@ def save_part(path, whole, rows) -> None:
     save_predictions(path, part)
 
 
-def test_merged_predictions_do_not_depend_on_the_order_of_the_parts(whole, tmp_path, monkeypatch, capsys):
+def test_merged_predictions_do_not_depend_on_the_order_of_the_parts(whole, tmp_path, exit_status, capsys):
     for name, rows in (("x", [0, 2, 4]), ("y", [1, 3])):
         save_part(tmp_path / f"{name}.json", whole, rows)
     texts = []
     for number, order in enumerate(("xy", "yx")):
         output = tmp_path / f"whole{number}.json"
-        assert command(monkeypatch, merge, *(tmp_path / f"{name}.json" for name in order), "--output", output) == 0
+        assert exit_status(merge, *(tmp_path / f"{name}.json" for name in order), "--output", output) == 0
         texts.append(output.read_text())
     assert "5 people" in capsys.readouterr().out
     assert texts[0] == texts[1]
@@ -73,15 +64,15 @@ def test_merged_predictions_do_not_depend_on_the_order_of_the_parts(whole, tmp_p
     np.testing.assert_array_equal(found.pixels, whole.pixels[[1, 4, 0, 2, 3]])
 
 
-def test_a_damaged_part_is_refused(whole, tmp_path, monkeypatch, capsys):
+def test_a_damaged_part_is_refused(whole, tmp_path, exit_status, capsys):
     save_part(tmp_path / "x.json", whole, [0, 1])
     (tmp_path / "x.json").write_text((tmp_path / "x.json").read_text().replace("0.5", "0.6", 1))
-    assert command(monkeypatch, merge, tmp_path / "x.json", "--output", tmp_path / "out.json") == 2
+    assert exit_status(merge, tmp_path / "x.json", "--output", tmp_path / "out.json") == 2
     assert "x.json cannot be merged: it is damaged" in capsys.readouterr().err
     assert not (tmp_path / "out.json").exists()
 
 
-def test_parts_that_overlap_or_do_not_belong_together_are_refused(whole, tmp_path, monkeypatch, capsys):
+def test_parts_that_overlap_or_do_not_belong_together_are_refused(whole, tmp_path, exit_status, capsys):
     save_part(tmp_path / "x.json", whole, [0, 1])
     save_part(tmp_path / "y.json", whole, [1, 2])
     (tmp_path / "list.json").write_text("[1, 2]")
@@ -95,26 +86,26 @@ def test_parts_that_overlap_or_do_not_belong_together_are_refused(whole, tmp_pat
         (("absent",), "absent.json cannot be read"),
     ):
         parts = [tmp_path / f"{name}.json" for name in names]
-        assert command(monkeypatch, merge, *parts, "--output", output) == 2
+        assert exit_status(merge, *parts, "--output", output) == 2
         assert said in capsys.readouterr().err
         assert not output.exists()
-    assert command(monkeypatch, merge, tmp_path / "x.json", "--output", tmp_path / "x.json") == 2
+    assert exit_status(merge, tmp_path / "x.json", "--output", tmp_path / "x.json") == 2
     assert "exists" in capsys.readouterr().err
 
 
-def test_photographs_predicted_in_shards_are_those_predicted_at_once(tmp_path, monkeypatch):
+def test_photographs_predicted_in_shards_are_those_predicted_at_once(tmp_path, exit_status):
     rng = np.random.default_rng(0)
     (tmp_path / "photos").mkdir()
     for name in "abc":
         Image.fromarray(rng.integers(0, 255, (50, 40, 3), dtype=np.uint8)).save(tmp_path / "photos" / f"{name}.png")
     save_weights(PoseRegressor((32, 32, 3), num_blocks=1, width=16), tmp_path / "tiny.weights.h5")
     arguments = [tmp_path / "photos", "--weights", tmp_path / "tiny.weights.h5", "--batch-size", 1]
-    assert command(monkeypatch, predict, *arguments, "--output", tmp_path / "all") == 0
+    assert exit_status(predict, *arguments, "--output", tmp_path / "all") == 0
     parts = []
     for i in (2, 1):
         parts.append(tmp_path / f"part{i}")
-        assert command(monkeypatch, predict, *arguments, "--shard", f"{i}/2", "--output", parts[-1]) == 0
+        assert exit_status(predict, *arguments, "--shard", f"{i}/2", "--output", parts[-1]) == 0
     assert sorted(p.name for p in (parts[1] / "overlays").iterdir()) == ["a.jpg", "c.jpg"]
     paths = [part / "poses.json" for part in parts]
-    assert command(monkeypatch, merge, *paths, "--output", tmp_path / "poses.json") == 0
+    assert exit_status(merge, *paths, "--output", tmp_path / "poses.json") == 0
     assert json.loads((tmp_path / "poses.json").read_text()) == json.loads((tmp_path / "all/poses.json").read_text())

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import sys
 
 import keras
 import numpy as np
@@ -11,7 +10,6 @@ import scipy.io
 from PIL import Image
 
 from experiments import train_lsp, train_mpii
-from experiments.command import run as main_of
 from pose_regression.data import synthetic
 from pose_regression.model.load import load_model
 from pose_regression.visualize import LEFT, RIGHT
@@ -26,13 +24,6 @@ def restore_policy():
     keras.config.set_dtype_policy(policy)
 
 
-def _run(monkeypatch, module, *arguments) -> int:
-    monkeypatch.setattr(sys, "argv", [module.__name__, *map(str, arguments)])
-    with pytest.raises(SystemExit) as end:
-        main_of(module.main)
-    return end.value.code
-
-
 @pytest.fixture(scope="module")
 def people(tmp_path_factory):
     folder = tmp_path_factory.mktemp("synthetic")
@@ -41,9 +32,9 @@ def people(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path, monkeypatch, capsys):
+def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path, exit_status, capsys):
     run = tmp_path / "run"
-    assert _run(monkeypatch, train_mpii, "--data", people, "--output", run, *TINY) == 0
+    assert exit_status(train_mpii, "--data", people, "--output", run, *TINY) == 0
     printed = capsys.readouterr().out
     assert "PCKh@0.5 on" in printed and "Total" in printed and "Ankle" in printed
     model, skeleton = load_model(run / "best.weights.h5")
@@ -56,16 +47,16 @@ def test_train_mpii_writes_weights_curves_history_and_a_picture(people, tmp_path
     assert list((run / "tensorboard").iterdir())
     assert json.loads((run / "options.json").read_text())["experiment"]["recipe"]["optimizer"] == "adamw"
 
-    assert _run(monkeypatch, train_mpii, "--data", people, "--output", run, *TINY) == 2
+    assert exit_status(train_mpii, "--data", people, "--output", run, *TINY) == 2
     assert "--resume" in capsys.readouterr().err
     changed = ["--data", people, "--output", run, "--resume", *TINY, "--learning-rate", "0.1"]
-    assert _run(monkeypatch, train_mpii, *changed) == 2
+    assert exit_status(train_mpii, *changed) == 2
     assert "started with learning_rate=0.001" in capsys.readouterr().err
 
 
-def test_show_draws_what_the_network_would_see_and_trains_nothing(people, tmp_path, monkeypatch, capsys):
+def test_show_draws_what_the_network_would_see_and_trains_nothing(people, tmp_path, exit_status, capsys):
     options = ["--data", people, "--output", tmp_path / "run", "--show", tmp_path / "sheet.png", *TINY]
-    assert _run(monkeypatch, train_mpii, *options) == 0
+    assert exit_status(train_mpii, *options) == 0
     assert "10 of 10 samples drawn in" in capsys.readouterr().out and not (tmp_path / "run").exists()
     sheet = np.asarray(Image.open(tmp_path / "sheet.png"))
     assert sheet.shape[1] == 2 + 8 * (64 + 2) and sheet.std() > 10
@@ -90,9 +81,9 @@ def leeds(tmp_path_factory):
 
 
 @pytest.mark.slow
-def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leeds, tmp_path, monkeypatch, capsys):
+def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leeds, tmp_path, exit_status, capsys):
     options = ["--data", leeds / "lsp", "--holdout", 980, "--output", tmp_path / "run", *TINY]
-    assert _run(monkeypatch, train_lsp, *options) == 0
+    assert exit_status(train_lsp, *options) == 0
     printed = capsys.readouterr().out
     assert "20 people to train on, 980 to validate on" in printed
     assert printed.count("PCK@0.2") == 1 and "Ank." in printed
@@ -100,8 +91,8 @@ def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leed
     assert set(skeleton.names) - set(skeleton.learned) == {"pelvis", "thorax"}
 
 
-def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, capsys):
-    assert _run(monkeypatch, train_mpii, "--data", tmp_path, "--output", tmp_path / "run") == 2
+def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, exit_status, capsys):
+    assert exit_status(train_mpii, "--data", tmp_path, "--output", tmp_path / "run") == 2
     error = capsys.readouterr().err
     assert "human-pose.mpi-inf.mpg.de" in error and str(tmp_path) in error and error.count("\n") == 1
 
@@ -114,7 +105,7 @@ def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, monkeypatch, 
         (["--input-size", "100"], "multiples of 32"),
     ],
 )
-def test_impossible_options_are_one_sentence_and_exit_code_2(people, tmp_path, monkeypatch, capsys, options, sentence):
-    assert _run(monkeypatch, train_mpii, "--data", people, "--output", tmp_path / "run", *options) == 2
+def test_impossible_options_are_one_sentence_and_exit_code_2(people, tmp_path, exit_status, capsys, options, sentence):
+    assert exit_status(train_mpii, "--data", people, "--output", tmp_path / "run", *options) == 2
     error = capsys.readouterr().err
     assert sentence in error and "Traceback" not in error

@@ -2,31 +2,14 @@
 
 import struct
 import zlib
-from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import photo, pixels_of, save
 from PIL import Image
 
 from pose_regression.errors import PoseError
 from pose_regression.inference.photographs import load_upright
-from pose_regression.inference.pose import Pose
-
-
-def photo(seed: int, width: int = 90, height: int = 120) -> np.ndarray:
-    """(height, width, 3) uint8 of soft random colours."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def save(path: Path, pixels: np.ndarray | Image.Image, **options) -> Path:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(path, **options)
-    return path
-
-
-def pixels_of(poses: list[Pose]) -> np.ndarray:
-    return np.stack([pose.pixels for pose in poses])
 
 
 @pytest.mark.parametrize("suffix", [".png", ".jpg", ".webp", ".tif"])

@@ -6,6 +6,7 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+from pictures import photo, pixels_of, save
 from PIL import Image
 
 from pose_regression.data import lsp
@@ -13,7 +14,6 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.evaluation import windows as evaluation
 from pose_regression.geometry import BOX_MARGIN
-from pose_regression.inference.pose import Pose
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
@@ -35,22 +35,6 @@ def model() -> PoseRegressor:
 @pytest.fixture(scope="module")
 def predictor(model) -> PosePredictor:
     return PosePredictor(model, batch_size=4)
-
-
-def photo(seed: int, width: int = 90, height: int = 120) -> np.ndarray:
-    """(height, width, 3) uint8 of soft random colours."""
-    small = np.random.default_rng(seed).integers(0, 256, (6, 6, 3), np.uint8)
-    return np.asarray(Image.fromarray(small).resize((width, height), Image.Resampling.BICUBIC))
-
-
-def save(path: Path, pixels: np.ndarray | Image.Image, **options) -> Path:
-    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
-    image.save(path, **options)
-    return path
-
-
-def pixels_of(poses: list[Pose]) -> np.ndarray:
-    return np.stack([pose.pixels for pose in poses])
 
 
 def sample(path: Path, center: tuple[float, float], side: float) -> Sample:

@@ -1,21 +1,10 @@
 """Crops and scores that an export is tried on."""
 
 import numpy as np
-import pytest
 from PIL import Image
 
 from pose_regression.data.sample import Sample
 from pose_regression.inference.trials import pck_on_lsp, photograph_crops
-
-
-@pytest.fixture
-def photos(tmp_path):
-    folder = tmp_path / "photos"
-    folder.mkdir()
-    rng = np.random.default_rng(0)
-    for i in range(5):
-        Image.fromarray(rng.integers(0, 256, (40, 60, 3), dtype=np.uint8)).save(folder / f"{i}.png")
-    return folder
 
 
 def test_crops_are_whole_photographs_spread_over_the_folder(photos):
