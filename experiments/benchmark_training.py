@@ -120,14 +120,7 @@ def measure_variants(step: Step, rounds: int, seconds: float) -> dict[str, Any]:
 
 
 def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
-    """Time the training step of one variant for at least `seconds`, after a step that compiles it.
-
-    Args:
-        step: what is trained.
-        layers: `"plain"` or `"ours"`.
-        dtype: Keras' dtype policy.
-        seconds: least duration.
-    """
+    """Time the training step of one variant for at least `seconds`, after a step that compiles it."""
     import keras
 
     from pose_regression.model.network import PoseRegressor

@@ -139,10 +139,7 @@ def answers(
 ) -> Answers:
     """The regression stage (section 3.3) step by step, by the network's own layers.
 
-    Args:
-        heatmaps: (H, W, J) logits.
-        context_heatmaps: (H, W, J·N_c) logits, joint-major; None without context.
-        name, photo, extent, skeleton, grid, alpha: of the result.
+    From (H, W, J) logits, and of the context maps (H, W, J·N_c), joint-major; None without context.
     """
     locate, probability = SoftArgmax(grid=grid), JointProbability()
     part_pose = locate(heatmaps[None])

@@ -20,8 +20,6 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 
-__all__ = ["prepare_crops"]
-
 _LOG = logging.getLogger(__name__)
 _DIGEST = hashlib.sha256().digest_size
 _RESIZE_SIGNATURE = [([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.float32)]

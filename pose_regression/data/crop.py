@@ -6,8 +6,6 @@ from functools import partial
 import numpy as np
 import tensorflow as tf
 
-__all__ = ["crop", "crop_pixels", "decode", "level_of", "normalize", "to_uint8"]
-
 # Denominators at which libjpeg can decode to a smaller image.
 _RATIOS = (1, 2, 4, 8)
 

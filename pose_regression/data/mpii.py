@@ -31,8 +31,6 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import shown
 
-__all__ = ["find_release", "load", "read_authors", "read_release", "read_validation_csv", "read_validation_h5"]
-
 SPLITS = ("train", "val", "test")
 RELEASE_NAMES = ("mpii_human_pose_v1_u12_1.mat",)
 AUTHORS_NAMES = ("mpii_annotations.mat", "annotations.mat")

@@ -10,8 +10,6 @@ from pose_regression.data.augment import Plan
 from pose_regression.data.crop import crop, normalize
 from pose_regression.errors import PoseError
 
-__all__ = ["evaluation_dataset", "training_dataset"]
-
 
 def training_dataset(
     plan: Plan, *, size: int, batch_size: int, first_batch: int = 0, workers: int = tf.data.AUTOTUNE

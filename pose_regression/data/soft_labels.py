@@ -23,8 +23,6 @@ from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path, shown
 from pose_regression.skeleton import Skeleton, reorder
 
-__all__ = ["digest", "read", "write"]
-
 _PARTS = ("x", "y", "weight")
 
 

@@ -9,8 +9,6 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-__all__ = ["SPEED", "Quoted", "format_table", "quoted_rows", "with_quoted"]
-
 
 @dataclass(frozen=True)
 class Quoted:

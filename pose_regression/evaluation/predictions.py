@@ -39,8 +39,6 @@ from pose_regression.evaluation.submission import read_submission, write_submiss
 from pose_regression.files import atomic_path
 from pose_regression.skeleton import MPII, Skeleton
 
-__all__ = ["Predictions", "identities", "load_predictions", "match", "save_mpii_submission", "save_predictions"]
-
 _SUFFIXES = (".json", ".h5", ".mat", ".npy")
 
 
@@ -180,13 +178,8 @@ def match(predictions: Predictions, images: Sequence[str], people: Sequence[int]
 def save_mpii_submission(path: str | Path, predictions: Predictions, annotation: str | Path) -> None:
     """Write the `pred_keypoints_mpii.mat` that MPII's evaluation server and evaluatePCKh.m take.
 
-    evalMPII pairs people by counting, so `pred` has every test image of the annotation and every person in it, in
-    their order, predicted or not.
-
-    Args:
-        path: the `.mat` to write.
-        predictions: of test people in `skeleton.MPII`'s order, with `images` and `people`.
-        annotation: MPII's `mpii_human_pose_v1_u12_1.mat`.
+    evalMPII pairs people by counting, so `pred` has every test image of the annotation (MPII's official file) and every
+    person in it, in their order, predicted or not. The predictions are in MPII's order, with `images` and `people`.
 
     Raises:
         PoseError: `annotation` is no such file, a prediction is of nobody in its test images, or `path` cannot be

@@ -94,14 +94,7 @@ def predicted(
     *,
     missed: np.ndarray | None = None,
 ) -> Answers:
-    """The answers of a weight file, or of weights by name.
-
-    Args:
-        benchmark: by whose rules.
-        samples: N people in their windows.
-        weights: the file or the name.
-        protocol: how to predict.
-        missed: (N,) bool: people whom a detector did not find, who get no answer; None is nobody.
+    """The answers of a weight file, or of weights by name; none for the `missed` (N,) bool, whom no detector found.
 
     Raises:
         PoseError: no readable weights, of a network that lacks joints of the benchmark, or an unreadable image.
@@ -137,13 +130,10 @@ def evaluate(
     command: str,
     training: Sequence[Sample] = (),
 ) -> Evaluation:
-    """Score the answers.
+    """Score the answers for the people of a benchmark's split; of people without annotation nothing is scored.
 
     Args:
-        benchmark: by whose rules.
-        samples: N people of its `split`; of people without annotation nothing is scored.
-        answers: theirs.
-        split: of the benchmark.
+        benchmark, samples, answers, split: who answered what.
         protocol: how they were predicted; its `inside_only` is applied here.
         command: what the user typed, for the record.
         training: people whose mean pose is the baseline, if any.

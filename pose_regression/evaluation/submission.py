@@ -17,14 +17,7 @@ _EMPTY = np.zeros((0, 0))  # MATLAB's [].
 def write_submission(
     path: str | Path, pixels: np.ndarray, rows: Mapping[tuple[str, int], int], annotation: str | Path
 ) -> None:
-    """What `save_mpii_submission` writes.
-
-    Args:
-        path: the `.mat` to write.
-        pixels: (N, 16, 2) in MPII's order.
-        rows: (image, person) -> row of `pixels`, of people in the annotation's test images.
-        annotation: MPII's official file.
-    """
+    """What `save_mpii_submission` writes: `pixels` (N, 16, 2) in MPII's order, `rows` (image, person) -> row of them."""
     left = dict(rows)
     elements = []
     for image, centers in _test_people(Path(annotation)):

@@ -258,8 +258,7 @@ def difference(first: Sequence[float], second: Sequence[float]) -> dict[str, Any
 
     Both trainings of a seed see the same people in the same order with the same augmentation.
 
-    Returns:
-        `difference`, `low`, `high` (None of one pair) and `verdict`: "clear", "reversed" or "inside the spread".
+    `low` and `high` are None of one pair; `verdict` is "clear", "reversed" or "inside the spread".
     """
     pairs = np.subtract(first, second)
     mean = float(pairs.mean())

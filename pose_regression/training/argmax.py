@@ -31,12 +31,8 @@ def argmax_pose(heatmaps: Tensor, *, grid: str = "endpoints") -> Tensor:
 def argmax_decoder(network: PoseRegressor) -> keras.Model:
     """The same network, sharing its weights, that reads each joint from the maximum of its part map.
 
-    Args:
-        network: with `outputs="every_map"`.
-
-    Returns:
-        A model: image -> `pose` (B, K, J, 2) in [0, 1] and `probability` (B, K, J, 1), the sigmoid of the maximum.
-        Context maps are not looked at.
+    With `outputs="every_map"`: image -> `pose` (B, K, J, 2) in [0, 1] and `probability` (B, K, J, 1), the sigmoid of
+    the maximum. Context maps are not looked at.
     """
     maps = network.output["heatmaps"]
     probability = ops.expand_dims(ops.sigmoid(ops.max(maps, axis=(2, 3))), -1)

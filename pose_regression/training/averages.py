@@ -107,12 +107,7 @@ def _forward(network: keras.Model) -> Callable[[Any], None]:
 
 
 class Shown:
-    """The network that is validated and saved: a copy with averages of a recipe, or the trained network itself.
-
-    Args:
-        network: what is trained.
-        recipe: with `average` and `statistics_batches`.
-    """
+    """The network that is validated and saved: a copy with averages of a recipe, or the trained network itself."""
 
     def __init__(self, network: PoseRegressor, recipe: Recipe):
         self.trained = network
@@ -133,11 +128,7 @@ class Shown:
         return {f"average/{i:05d}": v for i, v in enumerate(self.average.variables)} if self.average else {}
 
     def renew(self, batches: Iterable[Any]) -> None:
-        """Bring the copy up to date with the trained network.
-
-        Args:
-            batches: training images, of which statistics are taken; the same after a restart, for the same result.
-        """
+        """Bring the copy up to date; statistics are of `batches`, the same after a restart, for the same result."""
         if self.network is self.trained:
             return
         values = self.trained.get_weights()

@@ -221,11 +221,7 @@ def batch_of(count: int, batch_size: int, devices: int = 1) -> int:
 
 
 class Clock:
-    """How long the whole run will go on, from the epochs since this process began.
-
-    Args:
-        epochs: of the run.
-    """
+    """How long a run of so many epochs will go on, from the epochs since this process began."""
 
     def __init__(self, epochs: int):
         self.epochs, self.begun = epochs, time.monotonic()

@@ -80,13 +80,7 @@ def supervision_of(recipe: Recipe, *, grid: str = "endpoints") -> Supervision:
 
 
 def compile_model(network: PoseRegressor, recipe: Recipe, *, steps_per_epoch: int) -> None:
-    """Attach the losses of the recipe's supervision, those of each block, and the recipe's optimizer.
-
-    Args:
-        network: with the supervision's `outputs`.
-        recipe: of the training.
-        steps_per_epoch: batches of an epoch.
-    """
+    """Attach the losses of the recipe's supervision, whose `outputs` the network has, and the recipe's optimizer."""
     config = network.get_config()
     supervision = supervision_of(recipe, grid=config["grid"])
     blocks = [BlockLosses(config["num_blocks"], name="blocks")] if "pose" in supervision.losses else None

@@ -17,13 +17,7 @@ PICTURES = 4
 
 
 class TensorBoard:
-    """Called after each epoch with network, epoch (from 0) and its row of the history.
-
-    Args:
-        directory: of the event files.
-        validation: samples, four of which are shown.
-        skeleton: their joints.
-    """
+    """Called after each epoch with network, epoch (from 0) and its row of the history; shows four of `validation`."""
 
     def __init__(self, directory: Path, validation: Sequence[Sample], skeleton: Skeleton):
         self.writer = tf.summary.create_file_writer(str(directory))
