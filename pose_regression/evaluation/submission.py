@@ -17,7 +17,7 @@ _EMPTY = np.zeros((0, 0))  # MATLAB's [].
 def write_submission(
     path: str | Path, pixels: np.ndarray, rows: Mapping[tuple[str, int], int], annotation: str | Path
 ) -> None:
-    """What `save_mpii_submission` writes: `pixels` (N, 16, 2) in MPII's order, `rows` (image, person) -> row of them."""
+    """What `save_mpii_submission` writes: `pixels` (N, 16, 2) in MPII's order, `rows` (image, person) -> row."""
     left = dict(rows)
     elements = []
     for image, centers in _test_people(Path(annotation)):
