@@ -114,19 +114,19 @@ def test_speed_benchmark_measures_both_networks(exit_status, same_process, tmp_p
     assert "29.30" in out and "paper: 1.60 x its speed" in out
 
 
-def test_end_to_end_compares_a_predictor_with_its_network(monkeypatch, tmp_path, photograph, capsys):
+def test_end_to_end_compares_a_predictor_with_its_network(exit_status, tmp_path, photograph, capsys):
     pytest.importorskip("ai_edge_litert")
     for i in range(3):
         (tmp_path / f"{i}.jpg").write_bytes(photograph)
     file = tmp_path / "figures.json"
     arguments = ("--end-to-end", tmp_path, "--runtime", "keras", "--repeats", 2, "--output", file)
-    assert call(monkeypatch, benchmark_speed, *arguments) == 0
+    assert exit_status(benchmark_speed, *arguments) == 0
     figures = json.loads(file.read_text())
     row = figures["runtimes"]["keras"]
     assert row["file_ms"] > row["network_ms"] > 0 and row["of_fastest"] == row["ratio"] > 1
     assert row["many_per_second"] > 0 and row["many_ratio"] > 0 and figures["three_people"] > 1
     assert "Three people looked for and posed: " in capsys.readouterr().out
-    assert call(monkeypatch, benchmark_speed, "--end-to-end", tmp_path / "none") == 2
+    assert exit_status(benchmark_speed, "--end-to-end", tmp_path / "none") == 2
     assert "there is none in" in capsys.readouterr().err
 
 
