@@ -36,13 +36,18 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+import keras
 import numpy as np
 
+from experiments import data_rates
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.files import write_json
 from pose_regression.inference.processes import grow_gpu_memory, in_own_process, peak_memory
+from pose_regression.model import backbone
+from pose_regression.model.network import PoseRegressor
 from pose_regression.training.experiment import RECIPES
+from pose_regression.training.supervision import compile_model
 
 VARIANTS = (
     ("plain", "float32"),
@@ -100,8 +105,6 @@ def main() -> None:
         figures |= measure_variants(step, arguments.rounds, arguments.seconds)
         print(report(figures))
     if arguments.only != "step":
-        from experiments import data_rates
-
         figures["data"] = data_rates.measure(rounds=arguments.rounds)
         print("\n" + data_rates.report(figures["data"]))
     if arguments.output:
@@ -121,11 +124,6 @@ def measure_variants(step: Step, rounds: int, seconds: float) -> dict[str, Any]:
 
 def measure_step(step: Step, layers: str, dtype: str, seconds: float) -> Visit:
     """Time the training step of one variant for at least `seconds`, after a step that compiles it."""
-    import keras
-
-    from pose_regression.model.network import PoseRegressor
-    from pose_regression.training.supervision import compile_model
-
     grow_gpu_memory()
     idle = peak_memory()
     keras.utils.set_random_seed(0)
@@ -160,10 +158,6 @@ def timed_step(model: Any, images: Any, targets: Any) -> tuple[float, float]:
 @contextmanager
 def plain_layers(plain: bool) -> Iterator[None]:
     """Within the block, `PoseRegressor` is built of Keras' own layers, if `plain`."""
-    import keras
-
-    from pose_regression.model import backbone
-
     ours = backbone.BatchNormalization, backbone.SeparableConv2D
     if plain:
         backbone.BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc, assignment]

@@ -47,7 +47,7 @@ def test_help_shows_how_to_call_it_and_explains_every_option(parser, name):
     assert parser.format_help().startswith("usage:")  # no stray % in a text
 
 
-@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"benchmark_speed", "figures"}))
+@pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"benchmark_speed", "benchmark_training", "figures"}))
 def test_help_does_not_wait_for_tensorflow(name):
     code = (
         "import contextlib, io, runpy, sys\n"
