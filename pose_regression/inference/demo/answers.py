@@ -88,7 +88,10 @@ def poses_of(predictor: PosePredictor, path: Path, people: Sequence[Person] | No
         check_box(person, size)
     poses = predictor.predict(path, [person.window() for person in people])
     return [
-        (person.kind, replace(pose, box=np.float32(person.box), person=person.number, detection=person.detection))
+        (
+            person.kind,
+            replace(pose, box=np.array(person.box, np.float32), person=person.number, detection=person.detection),
+        )
         for person, pose in zip(people, poses, strict=True)
     ]
 

@@ -69,10 +69,15 @@ def create_page(predictor: PosePredictor, *, max_bytes: int, per_minute: int = 2
         reception.check(request)
         return await reception.answer(request, lambda content: _maps(predictor, content, file_name(name), people))
 
+    _add_files(app, max_bytes)
+    return app
+
+
+def _add_files(app: FastAPI, max_bytes: int) -> None:
+    """The page's own files, which know how large a photograph may be."""
     for file, kind in FILES.items():
         content = (HERE / file).read_bytes().replace(b"MAX_BYTES", str(max_bytes).encode())
         app.add_api_route("/" if file == "index.html" else f"/{file}", _sender(content, kind), methods=["GET", "HEAD"])
-    return app
 
 
 def _people(predictor: PosePredictor, content: bytes, name: str, people: str | None) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def cells(maps: np.ndarray, skeleton: Skeleton, crop: Image.Image) -> list[dict[
             "name": skeleton.names[joint].replace("_", " ") + (f" {number + 1}" if maps.shape[2] > 1 else ""),
             "picture": data_uri(_cell(maps[:, :, number], joint, skeleton, dim)),
         }
-        for joint in np.flatnonzero(skeleton.known)
+        for joint in map(int, np.flatnonzero(skeleton.known))
         for number in range(maps.shape[2])
     ]
 
