@@ -139,6 +139,12 @@ def test_names_without_a_counterpart_stay_as_they_are(names):
         (["FL_paw", "FR_paw"], ["left_F_paw", "right_F_paw"]),
         (["left", "right"], ["left", "right"]),
         (["L", "R"], ["left", "right"]),
+        (["main_gauche", "main_droite"], ["left_main", "right_main"]),
+        (["poignet gauche", "poignet droit"], ["left_poignet", "right_poignet"]),
+        (["Pfote_links", "Pfote_rechts"], ["left_Pfote", "right_Pfote"]),
+        (["mano_izquierda", "mano_derecha"], ["left_mano", "right_mano"]),
+        (["左手", "右手"], ["left_手", "right_手"]),
+        (["左_手", "右_手"], ["left_手", "right_手"]),
         (["rear_left_hip", "rear_right_hip"], ["rear_left_hip", "rear_right_hip"]),
     ],
 )
@@ -153,6 +159,7 @@ def test_rear_and_front_left_and_right_are_four_joints():
 
 def test_a_side_without_a_partner_is_told_unless_the_file_says_who_trades_places():
     assert sides.lonely(["left_ear", "right_ear", "front_left_paw", "nose", "bright", "Leg"]) == ("front_left_paw",)
+    assert sides.lonely(["main_gauche", "左手", "droitier"]) == ("main_gauche", "左手")
     assert sides.lonely(["left_knee", "Left Knee", "right_knee"]) == ("left_knee", "Left Knee", "right_knee")
 
 

@@ -217,6 +217,20 @@ def test_impossible_arguments_are_one_sentence_and_exit_code_2(
     assert sentence in error and error.count("\n") == 1
 
 
+@pytest.mark.slow
+def test_keras_json_of_another_precision_changes_nothing(people, command, tmp_path):
+    def losses(name: str) -> str:
+        assert command(5, "--output", tmp_path / name, *TINY, "--seed", 3, "--deterministic") == 0
+        return (tmp_path / name / "history.csv").read_text(encoding="utf-8")
+
+    expected = losses("float32")
+    keras.config.set_floatx("float16")
+    try:
+        assert losses("float16") == expected and keras.config.floatx() == "float32"
+    finally:
+        keras.config.set_floatx("float32")
+
+
 def test_a_broken_picture_to_validate_on_is_named_before_training(people, command, tmp_path, capsys):
     images = tmp_path / "images"
     images.mkdir()

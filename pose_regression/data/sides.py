@@ -3,7 +3,8 @@
 A side is the word left, right, l or r anywhere in the name (`front_left_paw`, `Left Knee`, `knee-L`, `kneeLeft`), or
 left or right at the start of a word (`leftknee`): such a name shows its side. Other letters may be one where the
 partner's name bears it out: `Lknee` beside `Rknee` or `right_knee`, `FL_paw` beside `FR_paw`. Case, blanks at the ends
-and what separates words do not count.
+and what separates words do not count. The words for left and right of some other languages are sides, too
+(`main_gauche` beside `main_droite`, `pfote_links`, `左手`).
 """
 
 import re
@@ -15,10 +16,16 @@ from itertools import product
 __all__ = ["lonely", "pairs", "rest_of_pair"]
 
 _WORD = re.compile(r"[LR](?=[A-Z][a-z])|[A-Z]?[^\W_A-Z]+|[A-Z]+(?![^\W_A-Z])|[A-Z]+")
-_WHOLE, _START = re.compile(r"left|right|l|r", re.IGNORECASE), re.compile(r"left|right", re.IGNORECASE)
+_LEFT_RIGHT = {
+    "left": "right", "l": "r", "gauche": "droite", "links": "rechts", "linke": "rechte", "linker": "rechter",
+    "linkes": "rechtes", "izquierda": "derecha", "izquierdo": "derecho", "esquerda": "direita", "esquerdo": "direito",
+    "sinistra": "destra", "sinistro": "destro", "левая": "правая", "левый": "правый", "левое": "правое", "左": "右",
+}  # fmt: skip
+_OPPOSITE = _LEFT_RIGHT | {right: left for left, right in _LEFT_RIGHT.items()} | {"droit": "gauche"}
+_WHOLE = re.compile("|".join(sorted(_OPPOSITE, key=len, reverse=True)), re.IGNORECASE)
+_START = re.compile("left|right|左|右", re.IGNORECASE)
 _PERHAPS = re.compile(r"left|right|^[lr]|[lr]$", re.IGNORECASE)
 _SEPARATORS = re.compile(r"[\s_.\-/]+")
-_OPPOSITE = {"left": "right", "right": "left", "l": "r", "r": "l"}
 _GRADES = range(4)
 
 
@@ -100,7 +107,7 @@ def _reading(text: str, start: int, end: int, *, sure: bool) -> _Reading:
         rest = before + (_SEPARATORS.sub("", after[:1]) + after[1:] if before[-1:] in "_ .-/" else after)
     else:
         rest = re.sub(rf"^{_SEPARATORS.pattern}|{_SEPARATORS.pattern}$", "", before + after)
-    return _Reading(side[0] == "l", sure, rest, _comparable(before + _OPPOSITE[side] + after))
+    return _Reading(side in _LEFT_RIGHT, sure, rest, _comparable(before + _OPPOSITE[side] + after))
 
 
 def _comparable(text: str) -> str:

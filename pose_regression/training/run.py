@@ -59,6 +59,7 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
         require_empty(directory)  # before anything that takes long
     scope = set_up(machine)
     keras.utils.set_random_seed(experiment.seed)
+    keras.config.set_floatx("float32")  # of losses and of the optimizer's state, whatever keras.json says
     keras.config.set_dtype_policy(machine.dtype)
     people = load_people(experiment.data)
     first = machine.host_index == 0
