@@ -38,8 +38,11 @@ boxes are left out, and counted. The file's image ids come through to poses.json
 picture. Where EXIF turns it, boxes may be in pixels of the file: what they fit into says so, or the width and height in
 --boxes, or --labels upright or file. --results answers in pixels of the boxes.
 
-Several processes or machines share the inputs with --shard 1/4 ... 4/4, each with an --output of its own;
-`experiments.merge` puts their poses.json together.
+Millions of pictures: --ray spreads them over a Ray cluster (`pip install -e .[ray]`; docs/scaling.md): `local` is this
+machine alone, `auto` the cluster that it belongs to, or HOST:PORT. Each worker has a network of its own, and one that
+dies is replaced. Instead of overlays and poses.csv, --output gets `poses-parquet/`, a row for each picture; a cluster
+takes pictures and no videos, their boxes in pixels of the upright picture, and every machine must find pictures and
+--weights under the same absolute names.
 
 A file that can't be read is reported and skipped, and the command then ends with 1; it ends with 2 and one sentence if
 nothing can be done at all. It ends with 1, too, where boxes were given and nobody was left. Poses are written as the
@@ -60,7 +63,6 @@ from experiments.command import run
 from experiments.quiet import unheard
 from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.merging import shard
 from pose_regression.inference.video import read_frames
 
 __all__ = ["Progress", "main", "read_frames"]
@@ -83,14 +85,14 @@ def main() -> int:
     from pose_regression.inference.video_poses import Following
 
     inputs = bulk.find_inputs(options.inputs)
-    work = list(zip(inputs.paths, bulk.overlay_paths(inputs.paths, options.output / "overlays"), strict=True))
-    if options.shard:
-        work = shard(work, options.shard)
     boxes: Boxes | None = None
     if options.box:
         boxes = EveryPicture(options.box)
     elif options.boxes is not None:
         boxes = read_boxes(options.boxes, min_score=options.min_score, category=options.category, labels=options.labels)
+    if options.ray:
+        return on_cluster(options, inputs, boxes)
+    work = list(zip(inputs.paths, bulk.overlay_paths(inputs.paths, options.output / "overlays"), strict=True))
 
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("pose_regression").setLevel(logging.INFO)
@@ -155,7 +157,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
     parser.add_argument("--runtime", metavar="NAME", help="what computes (default: auto)")
-    parser.add_argument("--shard", metavar="I/N", help="take the Ith of every N inputs, for experiments.merge")
+    parser.add_argument("--ray", metavar="ADDRESS", help="spread the work over a Ray cluster: local, auto or HOST:PORT")
     parser.add_argument("--output", type=Path, default=Path("poses"), metavar="DIR", help="default: poses")
     parser.add_argument("--results", type=Path, metavar="FILE", help="also write a list for loadRes of COCO's tools")
     parser.add_argument("--csv-form", choices=["wide", "long"], default="wide", help="a row for a person, or a joint")
@@ -173,7 +175,35 @@ def parse() -> argparse.Namespace:
         parser.error(f"--detect-every must be at least 1, got {options.detect_every}")
     if options.camera is not None and options.runtime not in (None, "keras"):
         parser.error("--runtime is for files: the camera's window shows part maps, which only Keras gives")
+    if options.ray and (options.camera is not None or options.results or options.smooth or options.detect_every > 1):
+        parser.error("--ray is for pictures: it goes with no --camera, --results, --smooth or --detect-every")
     return options
+
+
+def on_cluster(options: argparse.Namespace, inputs: Any, boxes: Any) -> int:
+    """Spread the pictures over a Ray cluster, and say what came out."""
+    try:
+        from pose_regression.inference.cluster import predict_files
+    except ImportError as error:
+        raise PoseError(f"--ray needs Ray Data (pip install -e '.[ray]'): {error}.") from error
+    progress = Progress(len(inputs.paths))
+    answer = predict_files(
+        inputs.paths, boxes, options.output, address=options.ray, progress=progress.at, weights=options.weights,
+        runtime=options.runtime or "keras", batch_size=options.batch_size, people=options.people,
+        max_people=options.max_people, flip=options.flip, crops=options.crops,
+    )  # fmt: skip
+    progress.clear()
+    parts = answer.parts
+    read = parts.done - len(parts.broken)
+    print(f"{counted(parts.people, 'person', 'people')} in {counted(read, 'picture')}, written to {options.output}: "
+          f"{parts.done / answer.seconds:.1f} pictures a second with {counted(answer.workers, 'worker')}.")  # fmt: skip
+    if boxes is None and parts.nobody:
+        print(f"Nobody found in {counted(parts.nobody, 'picture')}.", file=sys.stderr)
+    if parts.broken:
+        print(
+            f"{len(parts.broken)} skipped (column error of {parts.folder}), such as: {parts.broken[0]}", file=sys.stderr
+        )
+    return int(bool(parts.broken))
 
 
 def report(found: Any, boxes: Any, inputs: Any) -> bool:
@@ -215,7 +245,11 @@ class Progress:
 
     def step(self) -> None:
         """One more file is being worked on."""
-        self.done += 1
+        self.at(self.done + 1)
+
+    def at(self, done: int) -> None:
+        """So many files are done."""
+        self.done = done
         self.show()
 
     def show(self, detail: str = "", *, share: float = 0.0) -> None:

@@ -17,7 +17,7 @@ from pose_regression.geometry import transform_points
 from pose_regression.inference.pose import Pose
 from pose_regression.skeleton import Skeleton
 
-__all__ = ["Found", "Picture", "write_csv", "write_json", "write_results"]
+__all__ = ["Found", "Picture", "category_entry", "write_csv", "write_json", "write_results"]
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,6 @@ class Found:
 
 def write_json(path: Path, found: Found) -> None:
     """All people as one file in the COCO keypoints format; videos' frames have `seconds`, their people `track_id`."""
-    number, name = found.category
     content = {
         "info": {"description": "Poses found by pose_regression"},
         "images": [
@@ -107,17 +106,21 @@ def write_json(path: Path, found: Found) -> None:
             for id, picture in zip(found.ids(), found.pictures, strict=True)
         ],
         "annotations": list(found.annotations()),
-        "categories": [
-            {
-                "id": number,
-                "name": name,
-                "supercategory": "person",
-                "keypoints": list(found.skeleton.names),
-                "skeleton": [[a + 1, b + 1] for a, b in found.skeleton.limb_indices],
-            }
-        ],
+        "categories": [category_entry(found.skeleton, found.category)],
     }
     _dump(path, content)
+
+
+def category_entry(skeleton: Skeleton, category: tuple[int | str, str]) -> dict[str, Any]:
+    """What `categories` says of the people; limbs count from 1."""
+    number, name = category
+    return {
+        "id": number,
+        "name": name,
+        "supercategory": "person",
+        "keypoints": list(skeleton.names),
+        "skeleton": [[a + 1, b + 1] for a, b in skeleton.limb_indices],
+    }
 
 
 def write_results(path: Path, found: Found) -> None:
