@@ -32,6 +32,8 @@ setup(
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",
         ],
         "hosts": ["jax>=0.7"],
+        "ray": ["ray[data]>=2.60"],
+        "jupyter": ["jupyterlab>=4.3", "ipykernel>=6.29"],
         "dev": [
             "nox>=2024.10", "ruff>=0.9", "mypy>=1.14", "pre-commit>=4", "playwright>=1.50",
             "mkdocs-material>=9.6", "mkdocstrings[python]>=0.29",

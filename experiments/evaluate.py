@@ -23,9 +23,6 @@ tools read them; for MPII test also `pred_keypoints_mpii.mat`, the official subm
 labelled person being the nearest one found (`whole` takes the whole picture; `keras-hub:PRESET` asks KerasHub's). Made
 for `--benchmark lspet-photographs`, 1,000 whole photographs that no training has seen.
 
-Several processes or machines share the work with `--shard 1/4` ... `4/4`: each scores its part, `experiments.merge`
-puts their predictions together, and `--predictions` scores the whole.
-
 Cost: the network's time; 1,000 people and a small network at 128 px take about 20 s on two CPU cores, a forward pass
 per crop and mirror image.
 """
@@ -39,7 +36,6 @@ from experiments.command import run
 from experiments.quiet import unheard
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
-from pose_regression.evaluation.merging import shard
 
 SEVERAL_CROPS = 3
 """Windows per person where published scores come from several: the paper does not say how many it took."""
@@ -53,8 +49,6 @@ def main() -> None:
     benchmark = BENCHMARKS[options.benchmark]
     protocol = Protocol(options.flip, options.crops, options.refine, options.inside_only, options.people)
     samples = benchmark.load(options.data, options.split, annotation=options.annotation)
-    if options.shard:
-        samples = shard(samples, options.shard)
     if not annotated(samples) and not options.output:
         raise PoseError(
             f"{options.data} has no annotation of {benchmark.title} {options.split} to score with; "
@@ -76,7 +70,7 @@ def main() -> None:
         print(report(evaluation))
     if options.output:
         release = None
-        if benchmark.official and options.split == "test" and not options.shard:
+        if benchmark.official and options.split == "test":
             release = options.annotation or benchmark.official(options.data)
         save(options.output, evaluation, release=release)
         print(f"\nWritten to {options.output}: {', '.join(sorted(p.name for p in options.output.iterdir()))}")
@@ -108,7 +102,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--people", default="", metavar="HOW", help="who says where people are: shipped, whole or keras-hub:PRESET"
     )
-    parser.add_argument("--shard", metavar="I/N", help="predict the Ith of every N people, for experiments.merge")
     parser.add_argument("--output", type=Path, metavar="DIR", help="keep scores and predictions here")
     parser.add_argument("--force", action="store_true", help="replace what an earlier evaluation left in --output")
     parser.add_argument("--sheet", type=Path, metavar="FILE", help="draw 48 people, from the best to the worst")
@@ -131,8 +124,6 @@ def _complete(options: argparse.Namespace) -> None:
         raise PoseError("--people says where --weights look for people; --predictions is predicted.")
     if options.predictions and (options.flip is not None or options.crops is not None or options.refine):
         raise PoseError("--flip, --crops and --refine say how to predict with --weights; --predictions is predicted.")
-    if options.shard and (options.predictions or not options.output):
-        raise PoseError("--shard divides the work of --weights, and needs --output for its part.")
     if options.worst and not options.sheet:
         raise PoseError("--worst chooses the people on --sheet, which is not given.")
     several = options.split in benchmark.several_crops

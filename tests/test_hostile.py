@@ -19,8 +19,6 @@ import pytest
 from PIL import Image
 from test_data_mpii import write_h5
 
-from experiments import merge
-from experiments.command import run
 from experiments.report import read_run
 from pose_regression.container import BLOCK, sealed
 from pose_regression.data import images, mpii, synthetic
@@ -122,14 +120,10 @@ def test_what_inflates_a_thousandfold_is_not_inflated(tmp_path):
 # ------------------------------------------------------------------------------------------- JSON, HDF5, `.keras`
 
 
-def test_deep_json_among_the_parts_of_a_merge_is_one_sentence(tmp_path, monkeypatch, capsys):
+def test_deep_json_of_predictions_is_one_sentence(tmp_path):
     (tmp_path / "deep.json").write_text('{"joints":' * 100_000)
-    arguments = ["merge", str(tmp_path / "deep.json"), "--output", str(tmp_path / "out.json")]
-    monkeypatch.setattr(sys, "argv", arguments)
-    with pytest.raises(SystemExit) as end:
-        run(merge.main)
-    assert end.value.code == 2
-    assert "deep.json is not JSON" in capsys.readouterr().err
+    with pytest.raises(PoseError, match="deep.json is not JSON"):
+        load_predictions(tmp_path / "deep.json", MPII)
 
 
 def test_deep_json_of_a_run_and_of_an_export_is_one_sentence(tmp_path):

@@ -159,8 +159,8 @@ Data = Mpii | Lsp | Coco
 class Machine:
     """Where to train: nothing of it but `dtype`, `devices` and `deterministic` shows in the result."""
 
-    dtype: Literal["float32", "mixed_bfloat16"] = "float32"
-    """of the convolutions"""
+    dtype: Literal["float32", "mixed_bfloat16", "auto"] = "float32"
+    """of the convolutions; auto: mixed_bfloat16 where processor or GPU computes in it, else float32"""
     devices: int = 1
     """GPUs of this host to train on (CPU: virtual)"""
     hosts: str | None = None

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from functools import cache
+from pathlib import Path
 
 import keras
 import tensorflow as tf
@@ -25,6 +26,40 @@ def set_up(machine: Machine) -> Scope:
     if machine.hosts:
         hosts.check(machine.hosts, machine.host_index)
     return (_jax_scope if keras.backend.backend() == "jax" else _tensorflow_scope)(machine)
+
+
+def dtype_of(machine: Machine) -> str:
+    """The policy to train with; to be called once the machine is set up. Says so where bfloat16 would be slow."""
+    if machine.dtype == "auto":
+        dtype = "mixed_bfloat16" if computes_bfloat16() else "float32"
+        print(f"--dtype auto: {dtype}.", flush=True)
+        return dtype
+    if machine.dtype == "mixed_bfloat16" and not computes_bfloat16():
+        print("This machine does not compute in bfloat16, and --dtype mixed_bfloat16 may be five times slower than "
+              "float32; --dtype auto chooses.", flush=True)  # fmt: skip
+    return machine.dtype
+
+
+def computes_bfloat16() -> bool:
+    """Whether the device that Keras computes on has instructions for it: GPUs since Ampere, TPUs, some processors."""
+    if keras.backend.backend() == "jax":
+        import jax
+
+        device = jax.local_devices()[0]
+        if device.platform != "cpu":
+            return device.platform == "tpu" or float(getattr(device, "compute_capability", 0)) >= 8
+    elif gpus := tf.config.list_physical_devices("GPU"):
+        return tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0)) >= (8, 0)
+    return bool(processor_features() & {"avx512_bf16", "amx_bf16"})
+
+
+def processor_features() -> set[str]:
+    """What Linux says that the processor has; nothing on other systems."""
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return set()
+    return {word for line in text.splitlines() if line.startswith("flags") for word in line.split()}
 
 
 def device_count(machine: Machine) -> int:

@@ -25,7 +25,7 @@ from pose_regression.training.checkpoint import require_empty, run_directory
 from pose_regression.training.curves import plot_history
 from pose_regression.training.experiment import Experiment, Network, keep_experiment
 from pose_regression.training.loop import Validate, batch_of, steps_of, train
-from pose_regression.training.machine import Scope, device_count, set_up
+from pose_regression.training.machine import Scope, device_count, dtype_of, set_up
 from pose_regression.training.people import People, load_people
 from pose_regression.training.supervision import Supervision, compile_model, supervision_of
 from pose_regression.training.tensorboard import TensorBoard
@@ -60,6 +60,8 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
     scope = set_up(machine)
     keras.utils.set_random_seed(experiment.seed)
     keras.config.set_floatx("float32")  # of losses and of the optimizer's state, whatever keras.json says
+    machine = replace(machine, dtype=dtype_of(machine))
+    experiment = replace(experiment, machine=machine)
     keras.config.set_dtype_policy(machine.dtype)
     people = load_people(experiment.data)
     first = machine.host_index == 0
