@@ -15,7 +15,7 @@ import pytest
 from pose_regression.errors import PoseError
 from pose_regression.model.authors_weights import authors_order, load_authors_weights
 from pose_regression.model.named_weights import named_weights
-from pose_regression.model.network import OUTPUTS, PoseRegressor
+from pose_regression.model.network import OUTPUTS, PoseRegressor, largest_value, preprocess_input
 from pose_regression.model.regression import SoftArgmax
 from pose_regression.model.weights import save_weights
 from pose_regression.training.losses import elastic_net_with_entropy, probability_entropy
@@ -436,3 +436,22 @@ def test_every_bad_argument_is_one_sentence(options, sentence):
     with pytest.raises(PoseError, match=sentence) as caught:
         PoseRegressor(**NARROW | {"num_blocks": 1} | options)
     assert "\n" not in str(caught.value)
+
+
+def test_pixels_that_were_not_brought_to_the_range_are_said_once():
+    model = narrow()
+    pixels = np.full((2, 64, 64, 3), 200, np.uint8)
+    with pytest.warns(UserWarning, match=r"takes pixels in \[-1, 1\]; these reach 200") as told:
+        model.predict(pixels, verbose=0)
+        model.predict(pixels, verbose=0)
+    assert len([warning for warning in told if "takes pixels" in str(warning.message)]) == 1
+
+
+def test_pixels_in_the_range_are_not_complained_of_and_datasets_are_looked_at(recwarn):
+    tf = pytest.importorskip("tensorflow")
+    model = narrow()
+    model.predict(preprocess_input(np.full((2, 64, 64, 3), 200, np.uint8)), verbose=0)
+    assert not [warning for warning in recwarn if "takes pixels" in str(warning.message)]
+    pairs = tf.data.Dataset.from_tensor_slices((np.full((4, 8, 8, 3), 90.0), np.zeros(4))).batch(2)
+    assert largest_value(pairs) == 90 and largest_value(pairs.map(lambda image, _: image)) == 90
+    assert largest_value(iter([])) is None and largest_value({"image": 3}) is None and largest_value(None) is None

@@ -1,6 +1,7 @@
 """One person's joints as a dictionary, in COCO's format, drawn."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -30,6 +31,15 @@ def test_pose_in_cocos_format(pose):
     # 0.25 + 0.05 i >= 0.5 from i = 5 on.
     assert content["keypoints"][2::3] == [0] * 5 + [2] * 11 and content["num_keypoints"] == 11
     assert content["score"] == 0.625 and content["probability"][1] == 0.3
+
+
+def test_a_pose_is_printed_in_five_lines(pose):
+    lines = str(pose).splitlines()
+    assert len(lines) == 5
+    assert lines[0] == "person 0, box 1 2 31 42; joint x y (probability):"
+    assert lines[1].split("  ")[1] == "pelvis 0 1 (0.25)" and lines[4].rstrip().endswith("left_ankle 30 31 (1.00)")
+    absent = replace(pose, pixels=np.full((16, 2), np.nan, np.float32), detection=0.5, confidence=pose.probability)
+    assert str(absent).startswith("person 0, box 1 2 31 42, found with 0.50; joint x y (confidence):\n  pelvis - ")
 
 
 def test_pose_is_drawn_where_its_joints_are(pose):

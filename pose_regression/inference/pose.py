@@ -46,6 +46,20 @@ class Pose:
         """Mean probability of the joints."""
         return float(self.probability.mean())
 
+    def __str__(self) -> str:
+        """Five lines: who, then the joints in four, each with x, y and how sure it is."""
+        box = " ".join(f"{value:.0f}" for value in self.box)
+        found = "" if self.detection is None else f", found with {self.detection:.2f}"
+        sure = "probability" if self.confidence is None else "confidence"
+        joints = [
+            f"{name} {x:.0f} {y:.0f} ({value:.2f})" if np.isfinite(x) else f"{name} -"
+            for name, (x, y), value in zip(self.names, self.pixels, self.sure, strict=True)
+        ]
+        longest, columns = max(map(len, joints)), -(-len(joints) // 4)
+        rows = [joints[start : start + columns] for start in range(0, len(joints), columns)]
+        lines = ["  ".join(joint.ljust(longest) for joint in row).rstrip() for row in rows]
+        return "\n  ".join([f"person {self.person}, box {box}{found}; joint x y ({sure}):", *lines])
+
     def to_dict(self) -> dict[str, Any]:
         """Ready for JSON: `{"box": [x0, y0, x1, y1], "joints": {name: {"x": ..., "y": ..., "probability": ...}},
         "person": ..., "detection": ...}`.

@@ -7,11 +7,13 @@
 Every convolution is without bias and padded as TensorFlow's "same"; every batch norm is without scale.
 """
 
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 from keras import KerasTensor, ops
 
 from pose_regression.errors import PoseError
@@ -112,6 +114,7 @@ class PoseRegressor(keras.Model):
         super().__init__(inputs=image, outputs=answers(maps, config, outputs), name=name, trainable=trainable)
         built = {"num_blocks": len(maps), "outputs": outputs, "name": name, "dtype": policy, "trainable": trainable}
         self._config = config | built
+        self._looked = False
         if config["backbone"] is not None:
             check_names(self)
         if file:
@@ -154,6 +157,28 @@ class PoseRegressor(keras.Model):
             super().load_weights(filepath, **options)
         else:
             load_weights(self, filepath)
+
+    def predict(self, x: Any, *arguments: Any, **options: Any) -> Any:
+        """As Keras' method."""
+        self._look_at(x)
+        return super().predict(x, *arguments, **options)
+
+    def fit(self, x: Any = None, *arguments: Any, **options: Any) -> Any:
+        """As Keras' method."""
+        self._look_at(x)
+        return super().fit(x, *arguments, **options)
+
+    def _look_at(self, images: Any) -> None:
+        """Warn, once, of pixels that were not brought to [-1, 1]."""
+        if self._looked:
+            return
+        largest = largest_value(images)
+        self._looked = largest is not None
+        if largest is not None and largest > 2:
+            warnings.warn(
+                f"PoseRegressor takes pixels in [-1, 1]; these reach {largest:g}: give preprocess_input(images).",
+                stacklevel=3,
+            )  # fmt: skip
 
     def with_outputs(self, outputs: str) -> "PoseRegressor":
         """The same network with the same weight values (copied), returning something else."""
@@ -203,6 +228,19 @@ def answers(maps: list[KerasTensor], config: dict[str, Any], outputs: str) -> di
 def preprocess_input(images: Any) -> Any:
     """Pixels in [0, 255], RGB, of any shape and type -> what `PoseRegressor` takes, float32 in [-1, 1]."""
     return ops.cast(images, "float32") * (2 / 255) - 1
+
+
+def largest_value(images: Any) -> float | None:
+    """Of up to 16 images of an array, or of a `tf.data.Dataset`'s first batch; None of what cannot be looked at."""
+    if hasattr(images, "element_spec"):
+        first = next(iter(images.take(1)), None)
+        images = first[0] if isinstance(first, tuple) else first
+    if isinstance(images, dict | list | tuple) or not hasattr(images, "shape") or not len(images.shape):
+        return None
+    try:
+        return float(np.max(ops.convert_to_numpy(images[:16])))
+    except (TypeError, ValueError, NotImplementedError, AttributeError, RuntimeError):  # symbolic, or empty
+        return None
 
 
 def _skeleton(given: Skeleton | dict | None, joints: int) -> Skeleton | None:
