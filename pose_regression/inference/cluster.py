@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
@@ -25,7 +26,7 @@ from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, Picture
 from pose_regression.inference.parquet_files import ROWS, Parts, write_coco
 from pose_regression.inference.people import MAX_PEOPLE
-from pose_regression.inference.photographs import upright_size
+from pose_regression.inference.photographs import stored_size_and_turn
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.inference.video import VIDEOS, Source
 from pose_regression.model.load import load_model
@@ -76,7 +77,7 @@ class FindPoses:
         sizes, errors = [], {}
         for position, path in enumerate(paths):
             try:
-                sizes.append(upright_size(path))
+                sizes.append(_upright_size(path))
             except PoseError as error:
                 sizes.append((None, None))
                 errors[position] = str(error)
@@ -99,6 +100,13 @@ class FindPoses:
         for name, values in answered.items():
             rows = rows.append_column(ROWS.field(name), pa.array(values, ROWS.field(name).type))
         return rows
+
+
+def _upright_size(path: str) -> tuple[int, int]:
+    """Width and height of the picture as it is meant to be seen; `PoseError` where its header can't be read."""
+    size, turn = stored_size_and_turn(path)
+    width, height = np.abs(turn) @ size
+    return int(width), int(height)
 
 
 def _inside(boxes: list[list[float]], width: int | None, height: int | None) -> list[list[float]]:
