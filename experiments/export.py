@@ -25,21 +25,7 @@ from pose_regression.errors import PoseError
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--weights", required=True, metavar="FILE", help="weight file, or name of shipped weights")
-    parser.add_argument("--format", required=True, choices=("savedmodel", "onnx", "litert", "openvino"))
-    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "int8"))
-    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new directory")
-    parser.add_argument("--images", type=Path, metavar="DIR", help="photographs of people to compare and calibrate on")
-    parser.add_argument("--crops", type=int, default=64, metavar="N", help="how many of them (default: 64)")
-    parser.add_argument("--lsp", type=Path, metavar="DIR", help="score on the test half of LSP: joints.mat, images/")
-    parser.add_argument("--force", action="store_true", help="replace an earlier export")
-    options = parser.parse_args()
-    if options.crops < 2:
-        raise PoseError(f"--crops must be at least 2. Received: {options.crops}")
-    if (options.format, options.dtype) == ("onnx", "int8") and not options.images:
-        raise PoseError("ONNX in int8 is calibrated on photographs of people: --images DIR is needed.")
-
+    options = parse()
     from pose_regression.data.synthetic.crops import rendered_crops
     from pose_regression.inference.export import BOUNDS, export_model
     from pose_regression.inference.loaders import load_runtime
@@ -68,6 +54,24 @@ def main() -> None:
         runtime = load_runtime(options.format, options.output)
         before, after = (pck_on_lsp(predict, people, size) for predict in (model.predict_on_batch, runtime))
         print(f"PCK@0.2 on LSP test, single crop: {before:.2f} network, {after:.2f} export, {after - before:+.2f}")
+
+
+def parse() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--weights", required=True, metavar="FILE", help="weight file, or name of shipped weights")
+    parser.add_argument("--format", required=True, choices=("savedmodel", "onnx", "litert", "openvino"))
+    parser.add_argument("--dtype", default="float32", choices=("float32", "bfloat16", "int8"))
+    parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="a new directory")
+    parser.add_argument("--images", type=Path, metavar="DIR", help="photographs of people to compare and calibrate on")
+    parser.add_argument("--crops", type=int, default=64, metavar="N", help="how many of them (default: 64)")
+    parser.add_argument("--lsp", type=Path, metavar="DIR", help="score on the test half of LSP: joints.mat, images/")
+    parser.add_argument("--force", action="store_true", help="replace an earlier export")
+    options = parser.parse_args()
+    if options.crops < 2:
+        raise PoseError(f"--crops must be at least 2. Received: {options.crops}")
+    if (options.format, options.dtype) == ("onnx", "int8") and not options.images:
+        raise PoseError("ONNX in int8 is calibrated on photographs of people: --images DIR is needed.")
+    return options
 
 
 if __name__ == "__main__":

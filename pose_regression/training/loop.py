@@ -105,8 +105,7 @@ def train(
             started, first, plan = time.monotonic(), progress.batch, run.plan(progress.epoch)
             run.fit(plan, progress)
             rate = float(ops.convert_to_numpy(model.optimizer.learning_rate))
-            row = {"epoch": progress.epoch + 1, "learning_rate": rate}
-            row |= {name: float(value) for name, value in _flat(model.get_metrics_result()).items()}
+            row = {"epoch": progress.epoch + 1, "learning_rate": rate, **_flat(model.get_metrics_result())}
             seconds = time.monotonic() - started
             scores = run.validated(validate, plan, progress.epoch)
             progress = _advance(progress, recipe, row | scores)
@@ -377,11 +376,11 @@ def _sigterm() -> Iterator[_Flag]:
         signal.signal(signal.SIGTERM, previous)
 
 
-def _flat(logs: dict) -> dict[str, Any]:
+def _flat(logs: dict) -> dict[str, float]:
     flat: dict[str, Any] = {}
     for name, value in logs.items():
         flat |= {k.removeprefix("pose_"): v for k, v in value.items()} if isinstance(value, dict) else {name: value}
-    return flat
+    return {name: float(value) for name, value in flat.items()}
 
 
 def _write_history(path: Path, history: list[dict[str, float]]) -> None:
