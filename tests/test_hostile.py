@@ -122,7 +122,7 @@ def test_what_inflates_a_thousandfold_is_not_inflated(tmp_path):
 
 def test_deep_json_of_predictions_is_one_sentence(tmp_path):
     (tmp_path / "deep.json").write_text('{"joints":' * 100_000)
-    with pytest.raises(PoseError, match="deep.json is not JSON"):
+    with pytest.raises(PoseError, match="deep.json is not a file of predictions"):
         load_predictions(tmp_path / "deep.json", MPII)
 
 

@@ -1,8 +1,11 @@
-"""The README's first training: a small network on rendered people, nothing to download.
+"""The README's first training: from `small`'s first block to rendered people, nothing to download.
 
 Command:  python -m experiments.train_mpii --config first_run
-Cost:     16 epochs of 3,000 rendered people, some 20 CPU minutes on two AVX2 cores, and the rendering once.
-Expected: see the README.
+Cost:     5 epochs of 2,000 rendered pictures: 280 CPU seconds, and 135 for rendering them once, on two busy cores of
+          an AMD EPYC held to AVX2 (ONEDNN_MAX_CPU_ISA=AVX2).
+Expected: PCKh@0.5 80.9 on 211 people it never saw.
+
+Stem and first block start from `small`, which learned from photographs.
 """
 
 from dataclasses import replace
@@ -13,11 +16,14 @@ from pose_regression.training.experiment import RECIPES, Experiment, Mpii, Netwo
 quick = RECIPES["quick"]
 experiment = Experiment(
     data=Mpii(Path("synthetic")),
-    network=Network(blocks=1, width=192, input_size=128),
+    network=Network(blocks=1, width=288, input_size=128),
     recipe=replace(
         quick,
-        epochs=16,
-        learning_rate=2e-3,
+        epochs=5,
+        learning_rate=1e-3,
+        statistics_batches=0,
+        average=0.0,
         augmentation=replace(quick.augmentation, rotation=10.0, zoom=(0.9, 1.1)),
     ),
+    weights="small",
 )

@@ -33,7 +33,7 @@ def folder_of(data: str | Path) -> Path:
 def ensure(
     directory: str | Path,
     *,
-    train: int = 3000,
+    train: int = 2000,
     validation: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
@@ -58,7 +58,7 @@ def ensure(
 def write(
     directory: str | Path,
     *,
-    train: int = 3000,
+    train: int = 2000,
     validation: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
