@@ -1,4 +1,4 @@
-"""The notebooks run from top to bottom, and are kept without their outputs."""
+"""The notebooks run from top to bottom; they are kept without their outputs, but for `fit`, which takes minutes."""
 
 import base64
 import io
@@ -13,12 +13,13 @@ from PIL import Image
 FOLDER = Path(__file__).parents[1] / "docs" / "notebooks"
 NOTEBOOKS = {
     "predict": ("left_ankle", 3),
+    "fit": ("held out: ", 1),
     "train": ("67 people to train on, 16", 3),
 }
 """Name -> something it prints, and the number of its pictures."""
 
 
-@pytest.mark.parametrize("name", NOTEBOOKS)
+@pytest.mark.parametrize("name", ["predict", "train"])
 def test_notebook_is_kept_without_outputs(name):
     cells = json.loads((FOLDER / f"{name}.ipynb").read_text(encoding="utf-8"))["cells"]
     code = [cell for cell in cells if cell["cell_type"] == "code"]
