@@ -75,6 +75,8 @@ def _held(path: Path) -> Iterator[None]:
         if isinstance(error, OSError) and error.errno not in (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK):
             raise PoseError(f"{path} cannot be used as output directory: {error.strerror}.") from error
         lock = None
+    if not lock:
+        print(f"{path} cannot be locked here: nothing keeps a second run out of it.", flush=True)
     try:
         yield
     finally:
