@@ -35,14 +35,14 @@ or an object with "images" and "annotations". A box belongs to the picture whose
 its file name, or whose name without its suffix is the image_id; the frames of a video are called "dance.mp4#000000" and
 so on. People are of the category called person in the file's "categories", or of --category NAME. Crowds and useless
 boxes are left out, and counted. The file's image ids come through to poses.json. Poses are in pixels of the upright
-picture. Where EXIF turns it, boxes may be in pixels of the file: what they fit into says so, or the width and height in
---boxes, or --labels upright or file. --results answers in pixels of the boxes.
+picture. Where EXIF turns it, or a video's metadata, boxes may be in pixels of the file: what they fit into says so, or
+the width and height in --boxes, or --labels upright or file. --results answers in pixels of the boxes.
 
 Millions of pictures: --ray spreads them over a Ray cluster (`pip install -e .[ray]`; docs/scaling.md): `local` is this
 machine alone, `auto` the cluster that it belongs to, or HOST:PORT. Each worker has a network of its own, and one that
 dies is replaced. Instead of overlays and poses.csv, --output gets `poses-parquet/`, a row for each picture; a cluster
-takes pictures and no videos, their boxes in pixels of the upright picture, and every machine must find pictures and
---weights under the same absolute names.
+takes pictures and no videos, every machine must find pictures and --weights under the same absolute names, and each
+picture that EXIF turns is judged by itself.
 
 A file that can't be read is reported and skipped, and the command then ends with 1; it ends with 2 and one sentence if
 nothing can be done at all. It ends with 1, too, where boxes were given and nobody was left. Poses are written as the
@@ -152,7 +152,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--boxes", type=Path, metavar="FILE", help="COCO detections of people, .json")
     parser.add_argument("--category", metavar="NAME", help="of people in that file (default: person, or the only one)")
     parser.add_argument(
-        "--labels", choices=get_args(Labels), help="of --boxes, where EXIF turns a picture: upright, or as the file is"
+        "--labels", choices=get_args(Labels), help="where a picture or video is turned: boxes are upright, or as stored"
     )
     parser.add_argument("--min-score", type=float, default=0.5, help="leave out detections below this (default: 0.5)")
     parser.add_argument("--weights", default="small", metavar="NAME_OR_FILE", help="default: small")
@@ -190,7 +190,7 @@ def on_cluster(options: argparse.Namespace, inputs: Any, boxes: Any) -> int:
     answer = predict_files(
         inputs.paths, boxes, options.output, address=options.ray, progress=progress.at, weights=options.weights,
         runtime=options.runtime or "keras", batch_size=options.batch_size, people=options.people,
-        max_people=options.max_people, flip=options.flip, crops=options.crops,
+        max_people=options.max_people, flip=options.flip, crops=options.crops, labels=options.labels,
     )  # fmt: skip
     progress.clear()
     parts = answer.parts
@@ -212,8 +212,7 @@ def report(found: Any, boxes: Any, inputs: Any) -> bool:
     left = False
     if boxes is not None:
         left = bool(boxes.skipped.total())
-        if boxes.turned:
-            lines.append(f"{boxes.path}: {boxes.turned}")
+        lines += [f"{boxes.path}: {sentence}" for sentence in boxes.turned]
         lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
         if boxes.elsewhere:
             lines.append(f"{counted(boxes.elsewhere, 'picture')} in a folder of another name than {boxes.path} says, "

@@ -41,3 +41,14 @@ def save(path: Path, pixels: np.ndarray | Image.Image, **options) -> Path:
 
 def pixels_of(poses: Iterable) -> np.ndarray:
     return np.stack([pose.pixels for pose in poses])
+
+
+def turn_video(path: Path, clockwise: int) -> None:
+    """Have the metadata of an .mp4 say by how many degrees, 90, 180 or 270, it is to be turned."""
+    content = bytearray(path.read_bytes())
+    one = 1 << 16  # of 16.16 fixed point numbers; rows a, b, u and c, d, v of the display matrix
+    a, b = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[clockwise]
+    start = content.index(b"tkhd") + 4 + 40
+    for place, value in ((0, a), (4, b), (12, -b), (16, a)):
+        content[start + place : start + place + 4] = value.to_bytes(4, "big", signed=True)
+    path.write_bytes(content)

@@ -73,6 +73,19 @@ def test_a_worker_takes_boxes_and_leaves_out_those_outside_of_the_picture(weight
     assert [row["error"] is None for row in answered] == [True, True, False]
 
 
+@pytest.mark.parametrize("labels, annotated", [(None, None), (None, [80.0, 60.0]), ("file", None)])
+def test_a_worker_takes_boxes_in_the_pixels_of_a_file_that_exif_turns(weights, pictures, tmp_path, labels, annotated):
+    """The file is 80 wide and 60 high, and shown turned clockwise, 60 wide: stored (x, y) is shown at (60 - y, x)."""
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    Image.new("RGB", (80, 60)).save(tmp_path / "a.jpg", exif=exif)
+    rows = rows_of([tmp_path / "a.jpg"], [[[20, 10, 50, 40]]])
+    rows = rows.append_column("annotated", pa.array([annotated], pa.list_(pa.float64())))
+    (row,) = cluster.FindPoses(str(weights), labels=labels)(rows).to_pylist()
+    assert (row["width"], row["height"]) == (60, 80)
+    assert row["people"][0]["bbox"] == ([20, 20, 30, 30] if labels or annotated else [20, 10, 30, 30])
+
+
 def test_a_worker_for_each_gpu_else_for_two_processors_of_a_machine():
     assert cluster.resources_of([{"CPU": 7}, {"CPU": 2}, {"CPU": 1}]) == cluster.Resources(4, 2, 0)
     assert cluster.resources_of([{"CPU": 1}, {"CPU": 1}]) == cluster.Resources(2, 1, 0)

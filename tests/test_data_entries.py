@@ -45,6 +45,8 @@ def test_numbers_may_be_text():
         ({"bbox": None, "segmentation": [[10, 20, 60, 100]], "keypoints": [0, 0, 2]}, [10, 20, 50, 80]),
         ({"segmentation": {"counts": "abc", "size": [9, 9]}, "keypoints": [3, 4, 2, 13, 24, 1, 99, 99, 0]},
          [3, 4, 10, 20]),
+        ({"segmentation": {"counts": "g046000<ML", "size": [10, 8]}, "keypoints": [0, 0, 2]}, [2, 3, 5, 4]),
+        ({"segmentation": {"counts": [23, 4, 6, 4, 43], "size": [10, 8]}}, [2, 3, 2, 4]),
         ({"segmentation": {"counts": "abc", "size": [9, 9]}}, None),
         ({"segmentation": [["a", None]], "keypoints": "x"}, None),
     ],

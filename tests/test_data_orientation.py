@@ -90,5 +90,10 @@ def test_the_user_has_the_last_word():
     assert sentence == "EXIF turns 2 pictures: labels of 2 are in the file's pixels."
 
 
+def test_videos_are_called_so():
+    answers, sentence = judge([labelled(6, (400, 300), [(350, 20)])], kind="video")
+    assert answers == ["file"] and sentence.startswith("Metadata turns 1 video: labels of 1 are in the file's pixels;")
+
+
 def test_pictures_that_nothing_turns_are_not_spoken_of():
     assert judge([labelled(1, (400, 300), [(20, 350)])]) == (["upright"], "") and judge([]) == ([], "")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from pictures import turn_video
 from PIL import Image
 
 from pose_regression.errors import PoseError
@@ -164,19 +165,16 @@ def test_a_failed_overlay_leaves_the_old_file(tmp_path):
 @pytest.mark.parametrize("turn", [90, 180, 270])
 def test_a_video_that_is_to_be_turned_is_read_upright(tmp_path, decoder, turn):
     write_mp4(tmp_path / "a.mp4", [0.0, 0.1])
-    content = bytearray((tmp_path / "a.mp4").read_bytes())
-    one = 1 << 16  # of 16.16 fixed point numbers; rows a, b, u and c, d, v of the display matrix
-    a, b = {90: (0, one), 180: (-one, 0), 270: (0, -one)}[turn]
-    start = content.index(b"tkhd") + 4 + 40
-    for place, value in ((0, a), (4, b), (12, -b), (16, a)):
-        content[start + place : start + place + 4] = value.to_bytes(4, "big", signed=True)
-    (tmp_path / "a.mp4").write_bytes(content)
-    pixels = next(decoder(str(tmp_path / "a.mp4")).frames()).pixels
+    turn_video(tmp_path / "a.mp4", turn)
+    video = decoder(str(tmp_path / "a.mp4"))
+    pixels = next(video.frames()).pixels
     assert pixels.shape == ((48, 64, 3) if turn == 180 else (64, 48, 3))
     # The red quarter at the upper left goes clockwise.
     corner = {90: (4, -5), 180: (-5, -5), 270: (-5, 4)}[turn]
     assert pixels[corner][0] > 200
     assert pixels[4, 4][0] < 60
+    # The stored x axis points down, to the left, up; the y axis to the left, up, to the right.
+    assert video.turn.T.tolist() == {90: [[0, 1], [-1, 0]], 180: [[-1, 0], [0, -1]], 270: [[0, -1], [1, 0]]}[turn]
 
 
 def test_the_content_says_what_is_a_video(tmp_path):

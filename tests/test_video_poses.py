@@ -1,16 +1,19 @@
 """People followed through a video: numbers, boxes between detections, smoothing, and an overlay that costs no pose."""
 
+import json
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pictures import turn_video
 
 from experiments.predict import Progress
 from pose_regression.errors import PoseError
 from pose_regression.inference import bulk
 from pose_regression.inference.boxes import Boxes, People
-from pose_regression.inference.coco_files import Found
+from pose_regression.inference.coco_files import Found, write_results
 from pose_regression.inference.encoders import video_writer
 from pose_regression.inference.pose import Pose
 from pose_regression.inference.video import read_frames
@@ -103,6 +106,37 @@ def test_who_is_hardly_visible_or_outside_is_lost():
     upper_left.probability[3] = 0
     poses = [half, corners([10, 10, 40, 50], probability=0.4), corners([200, 10, 240, 50]), upper_left]
     assert [box.tolist() for box in boxes_of_poses(poses, 160, 120)] == [[10, 10, 40, 50]]
+
+
+@pytest.mark.parametrize("with_av", [True, False])
+@pytest.mark.parametrize(
+    "turn, in_file, upright",
+    [
+        (90, [90, 10, 150, 40], [80, 90, 110, 150]),  # stored (x, y) is shown at (120 - y, x)
+        (180, [90, 10, 150, 40], [10, 80, 70, 110]),
+        (270, [90, 10, 150, 40], [10, 10, 40, 70]),  # shown at (y, 160 - x)
+    ],
+)
+def test_boxes_in_the_pixels_of_a_video_that_is_shown_turned(place, monkeypatch, with_av, turn, in_file, upright):
+    if not with_av:
+        pytest.importorskip("cv2", reason="OpenCV is not installed")
+        monkeypatch.setitem(sys.modules, "av", None)
+    turn_video(place.video, turn)
+    size = (160, 120) if turn == 180 else (120, 160)
+    for labels, given in (("file", in_file), ("upright", upright), (None, in_file if turn != 180 else upright)):
+        place.output.found = Found(CORNERS)
+        boxes = Boxes(Path("boxes.json"), {}, labels=labels)
+        people = {3: People([given], size=(160, 120)), 5: People([[500, 500, 510, 510]] if labels else [])}
+        predict_video(Stream(), place.video, place.overlay, boxes, people, output=place.output, progress=Progress(1))
+        ((index, pose),) = place.output.found.people
+        assert index == 3 and pose.box.tolist() == upright
+        picture = place.output.found.pictures[3]
+        assert (picture.width, picture.height) == size == next(read_frames(place.overlay)).shape[1::-1]
+        assert boxes.skipped.total() == bool(labels) and boxes.turned[0].startswith("Metadata turns 1 video")
+        write_results(place.folder / "list.json", place.output.found)
+        (result,) = json.loads((place.folder / "list.json").read_text(encoding="utf-8"))
+        corner = np.reshape(result["keypoints"], (4, 3))[:, :2]
+        assert [*corner.min(axis=0), *corner.max(axis=0)] == given
 
 
 def test_smoothing_takes_jitter_away_and_only_on_request(place):

@@ -1,7 +1,8 @@
 """The entries of COCO files from anywhere, read by one rule for everybody: ids, numbers, crowds, boxes.
 
 Files go through tables, texts and other languages: 1, 1.0 and "1" are one id, true and "1" one crowd, "0.9" is a
-number. A person without a `bbox` has that of its outline (`segmentation` as polygons), or else of its labelled joints.
+number. A person without a `bbox` has that of its outline (`segmentation`, as polygons or as a mask), or else of its
+labelled joints.
 """
 
 import math
@@ -9,6 +10,8 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
+
+from pose_regression.data.masks import box_of_mask
 
 __all__ = ["FARTHEST", "annotated_size", "bbox_of", "is_crowd", "is_number", "key", "number"]
 
@@ -53,7 +56,7 @@ def annotated_size(image: Mapping[str, Any]) -> tuple[Any, Any]:
 def bbox_of(entry: Mapping[str, Any]) -> list[float] | None:
     """An annotation's box x, y, width, height in pixels, at least one wide and high; None if it has no such."""
     given = entry.get("bbox")
-    bbox = [number(value) for value in given] if isinstance(given, list) and given else _around(_points(entry))
+    bbox = [number(value) for value in given] if isinstance(given, list) and given else _around_person(entry)
     if len(bbox) != 4 or not all(map(is_number, bbox)):
         return None
     x, y, width, height = map(float, bbox)
@@ -61,16 +64,23 @@ def bbox_of(entry: Mapping[str, Any]) -> list[float] | None:
     return [x, y, width, height] if width >= 1 and height >= 1 and inside else None
 
 
-def _points(entry: Mapping[str, Any]) -> Iterable[tuple[Any, Any]]:
-    """x, y of the outline's corners; of the labelled joints if there is no outline."""
+def _around_person(entry: Mapping[str, Any]) -> list[Any]:
+    """x, y, width, height of the outline; of the labelled joints if there is none; else empty."""
     outline = entry.get("segmentation")
-    if isinstance(outline, list) and any(outline):
+    if isinstance(outline, dict):
+        box = box_of_mask(outline)
+    elif isinstance(outline, list) and any(outline):
         polygons = outline if isinstance(outline[0], list) else [outline]
-        return [pair for polygon in polygons for pair in zip(polygon[::2], polygon[1::2], strict=False)]
-    joints = entry.get("keypoints")
-    if not isinstance(joints, list):
-        return []
-    return [(x, y) for x, y, v in zip(joints[::3], joints[1::3], joints[2::3], strict=False) if is_number(v) and v > 0]
+        box = _around(pair for polygon in polygons for pair in zip(polygon[::2], polygon[1::2], strict=False))
+    else:
+        box = []
+    return box or _around(_labelled(entry.get("keypoints")))
+
+
+def _labelled(joints: Any) -> Iterable[tuple[Any, Any]]:
+    """x, y of the joints that are labelled."""
+    triples = zip(joints[::3], joints[1::3], joints[2::3], strict=False) if isinstance(joints, list) else []
+    return [(x, y) for x, y, v in triples if is_number(v) and v > 0]
 
 
 def _around(points: Iterable[tuple[Any, Any]]) -> list[Any]:

@@ -1,4 +1,5 @@
-"""Pictures that EXIF turns: where their stored axes point, and in which pixels their labels are.
+"""Pictures that EXIF turns, and videos that their metadata turns: where their stored axes point, and in which pixels
+their labels are.
 
 Viewers and most labelling tools show such a picture upright; those that read the file alone label it as it is stored.
 `judge` asks, picture by picture, which of both the labels fit into; then the annotated width and height. Those are not
@@ -16,6 +17,8 @@ from PIL import Image
 __all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of"]
 
 Labels = Literal["upright", "file"]
+
+_TURNED_BY = {"picture": "EXIF", "video": "Metadata"}
 
 _TAG = 0x0112
 
@@ -51,7 +54,7 @@ def to_upright(turn: np.ndarray, stored: tuple[int, int]) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class Labelled:
-    """A picture and its labels."""
+    """A picture, or a video, and its labels."""
 
     said: tuple[Any, Any]
     """The annotated width and height (`entries.annotated_size`)."""
@@ -84,12 +87,15 @@ class Labelled:
         return not np.nanmax(beyond, initial=0) > 1 + 0.02 * max(size)
 
 
-def judge(pictures: Sequence[Labelled], wanted: Labels | None = None) -> tuple[list[Labels], str]:
+def judge(
+    pictures: Sequence[Labelled], wanted: Labels | None = None, *, kind: Literal["picture", "video"] = "picture"
+) -> tuple[list[Labels], str]:
     """In which pixels the labels of each picture of a file are, "upright" where nothing turns it.
 
     Args:
         pictures: those of one file.
         wanted: what the user says.
+        kind: what the sentence calls them.
 
     Returns:
         An answer for each picture; and a sentence without its subject, the file, nothing if no picture is turned.
@@ -101,14 +107,15 @@ def judge(pictures: Sequence[Labelled], wanted: Labels | None = None) -> tuple[l
     told = [wanted or a or (b if believed else None) for a, b in zip(place, size, strict=True)]
     rest: Labels = "file" if set(told) - {None} == {"file"} else "upright"
     answers = dict(zip(map(id, turned), (answer or rest for answer in told), strict=True))
-    said = _sentence(list(answers.values()), told.count(None), rest, wanted) if turned else ""
+    said = _sentence(list(answers.values()), told.count(None), rest, wanted, kind) if turned else ""
     return [answers.get(id(picture), "upright") for picture in pictures], said
 
 
-def _sentence(answers: Sequence[Labels], untold: int, rest: Labels, wanted: Labels | None) -> str:
+def _sentence(answers: Sequence[Labels], untold: int, rest: Labels, wanted: Labels | None, kind: str) -> str:
     kinds: Iterable[tuple[Labels, str]] = (("upright", "upright"), ("file", "in the file's pixels"))
     parts = [f"labels of {answers.count(kind)} are {text}" for kind, text in kinds if kind in answers]
     asked = "" if wanted else "; say --labels upright or --labels file if not"
     if untold:
         asked = f" ({untold} of these do not tell and are taken as {dict(kinds)[rest]}){asked}"
-    return f"EXIF turns {len(answers)} picture{'s' if len(answers) > 1 else ''}: {', '.join(parts)}{asked}."
+    counted = f"{len(answers)} {kind}{'s' if len(answers) > 1 else ''}"
+    return f"{_TURNED_BY[kind]} turns {counted}: {', '.join(parts)}{asked}."

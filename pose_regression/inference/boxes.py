@@ -6,7 +6,7 @@ the score, of crowds, and those that are no box (`data.entries`).
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -39,7 +39,7 @@ class People:
     """Those of one picture."""
 
     boxes: list[list[float]] = field(default_factory=list)
-    """x0, y0, x1, y1 in pixels of the picture; where EXIF turns it, `Boxes.upright` says of which."""
+    """x0, y0, x1, y1 in pixels of the picture; where it is shown turned, `Boxes.upright` says of which."""
     id: int | str | None = None
     """What the file calls the picture, where it does."""
     size: tuple[Any, Any] = (None, None)
@@ -62,9 +62,9 @@ class Boxes:
     elsewhere: int = 0
     """Pictures that lie in a folder of another name than the file says, and may be others."""
     labels: Labels | None = None
-    """In which pixels the boxes of pictures are that EXIF turns, as the user says."""
-    turned: str = ""
-    """The same as `upright` found it: a sentence without its subject."""
+    """In which pixels the boxes of pictures and videos are that are shown turned, as the user says."""
+    turned: list[str] = field(default_factory=list)
+    """The same as it was found: sentences without their subject."""
 
     def of_pictures(self, pictures: Sequence[Path]) -> list[People | None]:
         """The people of each picture; None for those that the file does not name.
@@ -105,17 +105,43 @@ class Boxes:
             Labelled(of_picture.size, stored, turn, np.reshape(of_picture.boxes, (-1, 2)))
             for of_picture, (stored, turn) in zip(people, headers, strict=True)
         ]
-        answers, self.turned = judge(pictures, self.labels)
+        answers, sentence = judge(pictures, self.labels)
+        self.turned += [sentence] if sentence else []
         placed = []
         for of_picture, picture, answer in zip(people, pictures, answers, strict=True):
             boxes, to_labels = of_picture.boxes, None
             if answer == "file":
                 affine = to_upright(picture.turn, picture.stored)
-                corners = transform_points(affine, picture.points.reshape(-1, 2, 2))
-                boxes = np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
-                to_labels = invert(affine)
+                boxes, to_labels = _moved(boxes, affine), invert(affine)
             placed.append((self.inside(boxes, *picture.upright), to_labels))
         return placed
+
+    def upright_frames(
+        self, people: Mapping[int, People], stored: tuple[int, int], turn: np.ndarray
+    ) -> tuple[Callable[[int], list[list[float]]], np.ndarray | None]:
+        """Boxes in pixels of a video's upright frames, as `upright` does; all frames' boxes are in the same pixels.
+
+        Args:
+            people: of the frames, by number.
+            stored: width and height of the frames in the file.
+            turn: where their stored axes point, as `turn_of` gives it.
+
+        Returns:
+            What gives x0, y0, x1, y1 of a frame's people by its number; and (3, 3), pixels of the upright frame ->
+            those that the boxes were in, None if they are the same.
+        """
+        said = next((of_frame.size for of_frame in people.values()), (None, None))
+        corners = np.reshape([box for of_frame in people.values() for box in of_frame.boxes], (-1, 2))
+        video = Labelled(said, stored, turn, corners)
+        (answer,), sentence = judge([video], self.labels, kind="video")
+        self.turned += [sentence] if sentence and len(corners) else []
+        affine = to_upright(turn, stored) if answer == "file" else None
+
+        def of_number(number: int) -> list[list[float]]:
+            boxes = people[number].boxes if number in people else []
+            return self.inside(boxes if affine is None else _moved(boxes, affine), *video.upright)
+
+        return of_number, None if affine is None else invert(affine)
 
     def inside(self, boxes: Iterable[list[float]], width: int, height: int) -> list[list[float]]:
         """The boxes of which something lies in a picture of that many pixels; the others are counted."""
@@ -123,6 +149,12 @@ class Boxes:
         kept = [b for b in boxes if b[2] > 0 and b[3] > 0 and b[0] < width and b[1] < height]
         self.skipped[OUTSIDE] += len(boxes) - len(kept)
         return kept
+
+
+def _moved(boxes: Sequence[Sequence[float]], affine: np.ndarray) -> list[list[float]]:
+    """The upright boxes about boxes that an affine (3, 3) moves and turns."""
+    corners = transform_points(affine, np.reshape(boxes, (-1, 2, 2)).astype(np.float64))
+    return np.concatenate([corners.min(axis=1), corners.max(axis=1)], axis=1).tolist()
 
 
 class EveryPicture(Boxes):
@@ -170,7 +202,8 @@ def read_boxes(
         min_score: detections below this are left out.
         category: the people's category, by its name, or its id as text; None finds it in `categories`: the one called
             person, or the only one. Without `categories` it is COCO's, 1.
-        labels: in which pixels boxes of pictures are that EXIF turns; None lets `judge` say.
+        labels: in which pixels boxes of pictures are that EXIF turns, and of videos that their metadata turns; None
+            lets `judge` say.
 
     Raises:
         PoseError: no such file, no detections in COCO's format, or the people's category cannot be told.

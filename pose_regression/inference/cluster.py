@@ -21,6 +21,8 @@ import pyarrow as pa
 import ray
 import ray.data
 
+from pose_regression.data.entries import is_number
+from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, Picture
@@ -48,6 +50,8 @@ class FindPoses:
         max_people: as for `PosePredictor.predict`.
         flip: as for `PosePredictor.predict`.
         crops: as for `PosePredictor.predict`.
+        labels: in which pixels boxes are of pictures that EXIF turns; None judges each picture by itself
+            (`data.orientation`).
 
     Example:
         pictures = ray.data.from_items([{"image": path} for path in paths])
@@ -60,8 +64,9 @@ class FindPoses:
 
     def __init__(
         self, weights: str = "small", *, runtime: str = "keras", batch_size: int = 8, people: str = "auto",
-        max_people: int = MAX_PEOPLE, flip: bool = False, crops: int = 1,
+        max_people: int = MAX_PEOPLE, flip: bool = False, crops: int = 1, labels: Labels | None = None,
     ):  # fmt: skip
+        self.labels = labels
         self.predictor = PosePredictor(weights, runtime=runtime, batch_size=batch_size)
         self.how: dict[str, Any] = {"people": people, "max_people": max_people, "flip": flip, "crops": crops}
 
@@ -69,19 +74,26 @@ class FindPoses:
         """The columns given and, for each picture, those of `parquet_files`.
 
         Args:
-            rows: `image`, and perhaps `boxes`: a list of x0, y0, x1, y1 for each picture, null to look for people.
-                Boxes that lie outside of their picture are left out.
+            rows: `image`, and perhaps `boxes`: a list of x0, y0, x1, y1 for each picture, null to look for people; and
+                `annotated`: the width and height that the boxes' file says, where it does. Boxes that lie outside of
+                their picture are left out.
         """
         paths = rows["image"].to_pylist()
-        boxes = rows["boxes"].to_pylist() if "boxes" in rows.column_names else [None] * len(paths)
-        sizes, errors = [], {}
-        for position, path in enumerate(paths):
+        boxes, annotated = (
+            rows[name].to_pylist() if name in rows.column_names else [None] * len(paths)
+            for name in ("boxes", "annotated")
+        )  # fmt: skip
+        sizes: list[tuple[int | None, int | None]] = []
+        given: list[list[list[float]] | None] = []
+        errors: dict[int, str] = {}
+        for position, (path, of_picture, said) in enumerate(zip(paths, boxes, annotated, strict=True)):
             try:
-                sizes.append(_upright_size(path))
+                size, of_picture = self._upright(path, of_picture, said)
+                sizes.append(size)
             except PoseError as error:
                 sizes.append((None, None))
                 errors[position] = str(error)
-        given = [None if of is None else _inside(of, *size) for of, size in zip(boxes, sizes, strict=True)]
+            given.append(of_picture)
         readable = [position for position in range(len(paths)) if position not in errors]
 
         def broken(at: int, error: PoseError) -> None:
@@ -101,19 +113,16 @@ class FindPoses:
             rows = rows.append_column(ROWS.field(name), pa.array(values, ROWS.field(name).type))
         return rows
 
-
-def _upright_size(path: str) -> tuple[int, int]:
-    """Width and height of the picture as it is meant to be seen; `PoseError` where its header can't be read."""
-    size, turn = stored_size_and_turn(path)
-    width, height = np.abs(turn) @ size
-    return int(width), int(height)
-
-
-def _inside(boxes: list[list[float]], width: int | None, height: int | None) -> list[list[float]]:
-    """The boxes of which something lies in the picture; all, where its size cannot be read."""
-    if width is None or height is None:
-        return boxes
-    return [b for b in boxes if b[2] > 0 and b[3] > 0 and b[0] < width and b[1] < height]
+    def _upright(
+        self, path: str, boxes: list[list[float]] | None, said: list[float] | None
+    ) -> tuple[tuple[int, int], list[list[float]] | None]:
+        """Width and height of the upright picture, and the boxes in its pixels; `PoseError` for no readable header."""
+        stored, turn = stored_size_and_turn(path)
+        width, height = np.abs(turn) @ stored
+        if boxes is not None:
+            people = People(boxes, size=(said[0], said[1]) if said else (None, None))
+            ((boxes, _),) = Boxes(Path(path), {}, labels=self.labels).upright([people], [(stored, turn)])
+        return (int(width), int(height)), boxes
 
 
 @dataclass(frozen=True)
@@ -234,6 +243,7 @@ def _predict(
         "index": pa.array(range(len(pictures)), pa.int64()),
         "image": pa.array([str(path.absolute()) for path in pictures], pa.string()),
         "boxes": pa.array([of and of.boxes for of in given], pa.list_(pa.list_(pa.float64()))),
+        "annotated": pa.array([of and _annotated(of) for of in given], pa.list_(pa.float64())),
     })  # fmt: skip
     tasks = [rows.slice(start, TASK) for start in range(0, rows.num_rows, TASK)]
     poses = ray.data.from_arrow(tasks).map_batches(
@@ -250,6 +260,11 @@ def _predict(
         raise PoseError(f"The workers gave up: {_last_line(error)}") from error
     if missing := len(pictures) - parts.done:
         raise PoseError(f"{missing} of {len(pictures)} pictures were not answered.")
+
+
+def _annotated(people: People) -> list[float] | None:
+    """The picture's width and height, if the file of boxes says both."""
+    return list(people.size) if all(map(is_number, people.size)) else None
 
 
 def _picture(path: Source) -> Path:

@@ -26,6 +26,9 @@ _RETRIES = 100
 _HIGHEST_RATE = 10_000.0
 """Frames per second; a container that says more does not know."""
 
+_ANTICLOCKWISE = np.array([[0, 1], [-1, 0]])
+"""A quarter turn: where the axes point then, as columns."""
+
 
 @dataclass(frozen=True, eq=False)
 class Frame:
@@ -47,6 +50,8 @@ class Decoder(ABC):
         """Frames per second, on average; 0 if the container does not say."""
         self.count = max(count, 0)
         """Frames that the container promises; 0 if it does not say."""
+        self.turn = np.eye(2, dtype=int)
+        """(2, 2) where the stored axes point in the upright pictures, as columns; known when the first is read."""
         self.read = 0
         self.end = 0.0
         """Seconds, at which the last frame that was read began."""
@@ -112,12 +117,17 @@ class AvDecoder(Decoder):
             for frame in decoded:
                 time = times.of(frame)
                 if time is None or self._stream.time_base is None:
-                    yield self._frame(self._next, self._next / (self.rate or 25.0), _upright(frame))
+                    yield self._frame(self._next, self._next / (self.rate or 25.0), self._upright(frame))
                     continue
                 start = time if start is None else start
                 seconds = float((time - start) * self._stream.time_base)
-                yield self._frame(times.number(time), seconds, _upright(frame))
+                yield self._frame(times.number(time), seconds, self._upright(frame))
         self._container.close()
+
+    def _upright(self, frame: Any) -> np.ndarray:
+        pixels, quarters = frame.to_ndarray(format="rgb24"), round(frame.rotation / 90) % 4
+        self.turn = np.linalg.matrix_power(_ANTICLOCKWISE, quarters)
+        return np.ascontiguousarray(np.rot90(pixels, quarters)) if quarters else pixels
 
     def _packets(self) -> Iterator[Any]:
         """Up to the end of what can be read."""
@@ -184,11 +194,6 @@ class _Times:
         return bisect_left(self._known, time)
 
 
-def _upright(frame: Any) -> np.ndarray:
-    pixels = frame.to_ndarray(format="rgb24")
-    return np.ascontiguousarray(np.rot90(pixels, frame.rotation // 90)) if frame.rotation % 360 else pixels
-
-
 class CvDecoder(Decoder):
     """Through OpenCV, which turns pictures upright by itself.
 
@@ -203,6 +208,8 @@ class CvDecoder(Decoder):
             raise PoseError("OpenCV cannot open it")
         rate, count = (self._capture.get(key) for key in (self._cv2.CAP_PROP_FPS, self._cv2.CAP_PROP_FRAME_COUNT))
         super().__init__(rate, int(count) if math.isfinite(count) else 0)
+        clockwise = round(self._capture.get(self._cv2.CAP_PROP_ORIENTATION_META) / 90)
+        self.turn = np.linalg.matrix_power(_ANTICLOCKWISE, -clockwise % 4)
 
     def frames(self) -> Iterator[Frame]:
         failed = 0

@@ -69,10 +69,13 @@ def predict_video(
         found.broken.append(f"{shown(source)} cannot be read as a video: none of its frames can be decoded.")
         return
     size = first.pixels.shape[1], first.pixels.shape[0]
+    of_number, to_labels = None, None
+    if boxes is not None:
+        width, height = np.abs(decoder.turn.T) @ size
+        of_number, to_labels = boxes.upright_frames(people, (int(width), int(height)), decoder.turn)
 
     def given(frame: Frame) -> list[list[float]] | None:
-        of_frame = people[frame.number].boxes if frame.number in people else []
-        return None if boxes is None else boxes.inside(of_frame, *size)
+        return of_number(frame.number) if of_number else None
 
     numbering, smoothing = Tracker(), defaultdict[int, OneEuro](OneEuro)
     answers = (_followed if following.detect_every > 1 else _streamed)(
@@ -88,7 +91,7 @@ def predict_video(
             if following.smooth:
                 poses = [_smoothed(pose, smoothing[pose.person], frame.seconds) for pose in poses]
             id = people[frame.number].id if frame.number in people else None
-            found.add(name, frame.pixels, poses, id=id, frame=frame.number, seconds=frame.seconds)
+            found.add(name, frame.pixels, poses, id=id, frame=frame.number, seconds=frame.seconds, to_labels=to_labels)
             empty += not poses
             output.keep()
             drawn.add(frame, poses)
