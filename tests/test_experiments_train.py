@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import Counter
 
 import keras
 import numpy as np
@@ -11,7 +12,10 @@ from PIL import Image
 
 from experiments import train_lsp, train_mpii
 from pose_regression.data import synthetic
+from pose_regression.errors import PoseError
 from pose_regression.model.load import load_model
+from pose_regression.training.experiment import Lsp
+from pose_regression.training.people import load_people
 from pose_regression.visualize import LEFT, RIGHT
 
 TINY = "--recipe quick --epochs 1 --blocks 1 --width 18 --input-size 64 --batch-size 4".split()
@@ -89,6 +93,16 @@ def test_train_lsp_supervises_fourteen_joints_and_scores_the_test_half_once(leed
     assert printed.count("PCK@0.2") == 1 and "Ank." in printed
     skeleton = load_model(tmp_path / "run/best.weights.h5")[1]
     assert set(skeleton.names) - set(skeleton.learned) == {"pelvis", "thorax"}
+
+
+def test_lsp_s_own_people_can_be_shown_more_often_than_those_of_the_extended_set(leeds):
+    people = load_people(Lsp(leeds / "lsp", extra=leeds / "lspet", holdout=990, repeat=3))
+    shown = Counter(sample.image for sample in people.training)
+    times = {folder: {n for image, n in shown.items() if f"/{folder}/" in image} for folder in ("lsp", "lspet")}
+    assert times == {"lsp": {3}, "lspet": {1}}
+    assert len(shown) == 10 + 9 and len(people.validation) == 990
+    with pytest.raises(PoseError, match="--repeat must be at least 1. Received: 0"):
+        load_people(Lsp(leeds / "lsp", repeat=0))
 
 
 def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, exit_status, capsys):

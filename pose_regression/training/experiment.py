@@ -126,6 +126,8 @@ class Lsp:
     """of extra, the first so many images only"""
     holdout: int = 200
     """training images, the last, kept for validation"""
+    repeat: int = 1
+    """times that each of LSP's own people is shown in an epoch: their labels are the careful ones"""
     soft_labels: Path | None = None
     """CSV of a network's poses, from experiments.soft_labels"""
     soft_weight: float = 1.0

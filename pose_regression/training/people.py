@@ -68,11 +68,14 @@ def _lsp(data: Lsp) -> People:
         raise PoseError(f"--holdout must lie between 1 and {len(people) - 1}. Received: {data.holdout}")
     if data.limit is not None and (data.limit < 1 or not data.extra):
         raise PoseError(f"--limit must be positive and goes with --extra. Received: {data.limit}")
+    if data.repeat < 1:
+        raise PoseError(f"--repeat must be at least 1. Received: {data.repeat}")
     extended = lsp.load_extended(data.extra)[: data.limit] if data.extra else []
     training = people[: -data.holdout] + extended
     if data.soft_labels:
         pictures = [sample.image for sample in training]
         training += soft_labels.read(data.soft_labels, pictures, skeleton=PA16J, weight=data.soft_weight)
+    training += (data.repeat - 1) * people[: -data.holdout]
     rules = benchmarks.LSP
     return People(training, people[-data.holdout :], rules.score, rules.total, rules.metric)
 
