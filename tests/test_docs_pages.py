@@ -40,7 +40,7 @@ def test_the_keras_page_fine_tunes_and_predicts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     np.save("pictures.npy", np.stack([render(seed, size=(192, 192))[0] for seed in range(4)]))
     np.save("joints.npy", np.full((4, 16, 2), 0.5, np.float32))
-    code = code_of("keras.md").replace("epochs=10", "epochs=2").replace("batch(16)", "batch(4)")
+    code = code_of("keras.md").replace("epochs=10", "epochs=5").replace("batch(16)", "batch(4)")
     names: dict = {}
     exec(code.replace("loss=PoseLoss()", "loss=PoseLoss(), run_eagerly=True"), names)  # no minute of tracing
     losses = names["history"].history["loss"]
