@@ -142,6 +142,15 @@ def test_an_id_that_the_file_does_not_list_is_counted(tmp_path):
     assert list(boxes.people) == ["a.jpg"]  # 3 and 4 may be anything, and not 3.jpg
 
 
+def test_an_id_of_two_pictures_is_an_error_that_names_both(tmp_path):
+    images = [{"id": 1, "file_name": "v1/a.jpg"}, {"id": "1", "file_name": "v1/a.jpg"}]
+    content = {"images": images, "annotations": [{"image_id": 1, "bbox": BOX}]}
+    assert boxes_by_name(write(tmp_path, content)) == {"v1/a.jpg": [CORNERS]}
+    images.append({"id": 1, "file_name": "v2/a.jpg"})
+    with pytest.raises(PoseError, match="the id 1 is of two pictures, 'v1/a.jpg' and 'v2/a.jpg'"):
+        read_boxes(write(tmp_path, content))
+
+
 def test_a_score_of_null_is_none(tmp_path):
     assert boxes_by_name(write(tmp_path, [{"file_name": "a.jpg", "bbox": BOX, "score": None}])) == {"a.jpg": [CORNERS]}
 

@@ -16,12 +16,12 @@ def test_ids_are_one_in_every_form(value, expected):
 
 @pytest.mark.parametrize("yes", [1, True, "1", "true", "True", 1.0, 2, "yes"])
 def test_a_crowd_is_one_in_every_form(yes):
-    assert is_crowd({"iscrowd": yes})
+    assert is_crowd({"iscrowd": yes}) and is_crowd({"iscrowd": 0, "ignore": yes})
 
 
 @pytest.mark.parametrize("no", [0, False, None, "0", "false", "", 0.0, "No"])
 def test_no_crowd_is_none_in_every_form(no):
-    assert not is_crowd({"iscrowd": no}) and not is_crowd({})
+    assert not is_crowd({"iscrowd": no, "ignore": no}) and not is_crowd({})
 
 
 def test_numbers_may_be_text():

@@ -43,8 +43,11 @@ def is_number(value: Any) -> bool:
 
 
 def is_crowd(entry: Mapping[str, Any]) -> bool:
-    """Whether an annotation is of a crowd: `iscrowd` is anything but a no."""
-    value = number(entry.get("iscrowd"))
+    """Whether an annotation is of a crowd, or to be ignored: `iscrowd` or `ignore` is anything but a no."""
+    return any(_is_yes(number(entry.get(flag))) for flag in ("iscrowd", "ignore"))
+
+
+def _is_yes(value: Any) -> bool:
     return bool(value) and not (isinstance(value, str) and value.strip().casefold() in ("", "false", "no", "none"))
 
 

@@ -206,7 +206,8 @@ def read_boxes(
             lets `judge` say.
 
     Raises:
-        PoseError: no such file, no detections in COCO's format, or the people's category cannot be told.
+        PoseError: no such file, no detections in COCO's format, an id of two pictures, or the people's category cannot
+            be told.
     """
     content = read_json(path)
     images: dict[str, str] = {}
@@ -214,7 +215,7 @@ def read_boxes(
     person, title = None, "person"
     if isinstance(content, dict):
         for image in _objects(content.get("images")):
-            images[key(image.get("id"))] = key(image.get("file_name"))
+            _name(images, key(image.get("id")), key(image.get("file_name")), path)
             if isinstance(image.get("file_name"), str):
                 people.setdefault(image["file_name"], People(id=image.get("id"), size=annotated_size(image)))
         person, title = _category(_objects(content.get("categories")), category, path)
@@ -236,6 +237,12 @@ def read_boxes(
             of_picture.boxes.append(box)
     category_id = int(person) if person.isdecimal() else person
     return Boxes(path, people, (category_id, title), skipped, labels=labels)
+
+
+def _name(images: dict[str, str], id: str, name: str, path: Path) -> None:
+    """Add a picture; `PoseError` if another has its id."""
+    if images.setdefault(id, name) != name and id:
+        raise PoseError(f"{path}: the id {id} is of two pictures, {images[id]!r} and {name!r}.")
 
 
 def _read(entry: Any, images: Mapping[str, str], person: str, min_score: float) -> tuple[str, Any]:
