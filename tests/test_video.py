@@ -222,6 +222,25 @@ def test_a_container_without_a_count_is_judged_by_its_length(tmp_path):
     assert 10 < read < 20 and cut.missing() == f"{read / 10:.1f} of 3.0 seconds could be read"
 
 
+@DECODERS
+def test_an_avi_that_repeats_frames_is_whole(tmp_path, decoder):
+    """Programs that drop a frame write an empty chunk in its place."""
+    places = [0, 1, 4, 5, 9]
+    with av.open(str(tmp_path / "a.avi"), "w") as container:
+        stream = container.add_stream("ffv1", rate=10)
+        stream.width, stream.height, stream.pix_fmt = 64, 48, "bgr0"
+        for number, place in enumerate(places):
+            frame = av.VideoFrame.from_ndarray(picture(number), format="rgb24").reformat(format="bgr0")
+            frame.pts, frame.time_base = place, Fraction(1, 10)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    video = decoder(str(tmp_path / "a.avi"))
+    frames = list(video.frames())
+    assert video.count == 10 and video.missing() == ""
+    assert [(frame.number, number_of(frame.pixels)) for frame in frames] == [(i, i) for i in range(5)]
+    np.testing.assert_allclose([frame.seconds for frame in frames], np.array(places) / 10, atol=1e-6)
+
+
 def test_a_video_that_begins_late_is_whole(tmp_path):
     with av.open(str(tmp_path / "a.mkv"), "w") as container:
         stream = container.add_stream("mjpeg", rate=Fraction(10))

@@ -104,6 +104,7 @@ class AvDecoder(Decoder):
 
     def frames(self) -> Iterator[Frame]:
         times, start = _Times(self._container, self._stream), self._stream.start_time
+        self._discarded = times.repeated
         for packet in self._packets():
             if packet.is_discard:  # the container itself says that it is not to be shown
                 self._discarded += 1
@@ -160,12 +161,15 @@ class _Times:
     """The time stamps of a video's frames, whether or not these can be decoded.
 
     A frame's number is the count of earlier ones: of packets, which come before their frames. An AVI's reader takes the
-    next packet for a lost one; there the index at the file's end says which one it is, by its place in the file.
+    next packet for a lost one; there the index at the file's end says which one it is, by its place in the file. It
+    leaves out the places at which an AVI repeats the frame before, as those write that drop frames.
     """
 
     def __init__(self, container: Any, stream: Any):
         entries = list(stream.index_entries) if container.format.name == "avi" else []
-        if len(entries) < max(stream.frames, 1):  # the index went with the file's end
+        self.repeated = entries[-1].timestamp + 1 - len(entries) if entries else 0
+        """Places without a frame of their own."""
+        if not entries or entries[-1].timestamp + 1 < stream.frames:  # the index went with the file's end
             entries = []
         self._places = [entry.pos for entry in entries]
         self._indexed = [entry.timestamp for entry in entries]
