@@ -19,12 +19,15 @@ def main() -> None:
     parser.add_argument("--weights", required=True, metavar="FILE", help="weight file, or the name of shipped weights")
     parser.add_argument("--data", type=Path, required=True, metavar="DIR", help="LSP: joints.mat, images/")
     parser.add_argument("--holdout", type=int, default=200, metavar="N", help="training people to fit on, the last")
+    parser.add_argument("--half", action="store_true", help="store convolution kernels as float16: half the size")
     parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the weight file to write")
     options = parser.parse_args()
 
     from pose_regression.evaluation.calibration import calibrate
 
-    slope, offset, areas = calibrate(options.weights, options.data, options.output, holdout=options.holdout)
+    slope, offset, areas = calibrate(
+        options.weights, options.data, options.output, holdout=options.holdout, half=options.half
+    )
     print(f"confidence = sigmoid({slope:.3f} log(sum of squares) + {offset:.3f}), in {options.output}\n")
     print(f"{'area under the risk-coverage curve':36}{'confidence':>12}{'probability':>12}")
     for split, (confidence, probability) in areas.items():

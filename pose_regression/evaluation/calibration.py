@@ -57,7 +57,7 @@ def fit(evidence: np.ndarray, right: np.ndarray) -> tuple[float, float]:
 
 
 def calibrate(
-    weights: str | Path, data: Path, output: Path, *, holdout: int = 200
+    weights: str | Path, data: Path, output: Path, *, holdout: int = 200, half: bool = False
 ) -> tuple[float, float, dict[str, tuple[float, float]]]:
     """Fit slope and offset of `model.confidence.JointConfidence` and write the weights with them.
 
@@ -66,6 +66,7 @@ def calibrate(
         data: LSP's folder.
         output: weight file to write.
         holdout: training people to fit on, the last.
+        half: of `save_weights`: kernels as float16.
 
     Returns:
         Slope, offset, and by split the areas under the risk-coverage curve of confidence and probability.
@@ -85,7 +86,7 @@ def calibrate(
 
     calibrated = PoseRegressor(**model.get_config() | {"calibration": (slope, offset)})
     calibrated.set_weights(model.get_weights())
-    save_weights(calibrated, output, skeleton=skeleton)
+    save_weights(calibrated, output, skeleton=skeleton, half=half)
     load_weights(calibrated, output)
     splits = {f"LSP train, the last {holdout}": (held_out, found), "LSP test": (test, predict(calibrated, test))}
     return slope, offset, {name: areas(*people) for name, people in splits.items()}
