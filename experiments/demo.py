@@ -13,9 +13,9 @@ network, without a password: then each address may ask 60 times a minute. Photog
 import argparse
 
 from experiments.command import run
-from experiments.quiet import unheard
 from experiments.web import add_options, check_address, listen, upload_limit
 from pose_regression.errors import PoseError
+from pose_regression.quiet import unheard
 
 
 def main() -> None:

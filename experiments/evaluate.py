@@ -33,7 +33,6 @@ import sys
 from pathlib import Path
 
 from experiments.command import run
-from experiments.quiet import unheard
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
 
@@ -57,7 +56,7 @@ def main() -> None:
     if options.predictions:
         answers = given(benchmark, samples, options.predictions)
     else:
-        seen, missed = unheard(seen_by, options.people, samples) if options.people else (samples, None)
+        seen, missed = seen_by(options.people, samples) if options.people else (samples, None)
         answers = predicted(benchmark, seen, options.weights, protocol, missed=missed)
         if missed is not None and missed.any():
             print(f"{int(missed.sum())} of {len(missed)} people were not found; their joints count as wrong.\n")

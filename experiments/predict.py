@@ -60,10 +60,10 @@ from pathlib import Path
 from typing import Any, get_args
 
 from experiments.command import run
-from experiments.quiet import unheard
 from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
 from pose_regression.inference.video import read_frames
+from pose_regression.quiet import unheard
 
 __all__ = ["Progress", "main", "read_frames"]
 

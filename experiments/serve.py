@@ -42,7 +42,9 @@ def main() -> None:
     from pose_regression.inference.predictor import PosePredictor
 
     predictor = PosePredictor(options.weights)
-    predictor.predict(np.zeros((64, 64, 3), np.uint8))  # the first one is slow: nobody shall wait for it
+    black = np.zeros((64, 64, 3), np.uint8)  # the first answers are slow, the detector's and the network's
+    predictor.predict(black)
+    predictor.predict(black, boxes=[[0, 0, 64, 64]])
     app = create_app(predictor, max_bytes=max_bytes, per_minute=options.per_minute)
     listen(app, options.host, options.port, server="server")
 

@@ -47,6 +47,13 @@ def test_help_shows_how_to_call_it_and_explains_every_option(parser, name):
     assert parser.format_help().startswith("usage:")  # no stray % in a text
 
 
+def test_neither_tensorflow_nor_litert_says_a_word_in_a_command():
+    code = "import experiments; from pose_regression.inference.people import shipped; shipped()"
+    environment = {name: value for name, value in os.environ.items() if name != "TF_CPP_MIN_LOG_LEVEL"}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
 @pytest.mark.parametrize("name", sorted(set(COMMANDS) - {"benchmark_speed", "benchmark_training", "figures"}))
 def test_help_does_not_wait_for_tensorflow(name):
     code = (

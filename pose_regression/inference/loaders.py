@@ -5,7 +5,7 @@ import os
 import warnings
 from collections.abc import Callable
 from contextlib import suppress
-from functools import cache, wraps
+from functools import cache, partial, wraps
 from pathlib import Path
 from threading import Lock
 from types import ModuleType
@@ -17,6 +17,7 @@ import tensorflow as tf
 
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
+from pose_regression.quiet import is_quiet, unheard
 
 Runtime = Callable[[np.ndarray], dict[str, np.ndarray]]
 """Images (N, S, S, 3) float32 in [-1, 1] -> what the network gives: `pose` (N, J, 2), `probability` (N, J, 1) and, but
@@ -129,7 +130,7 @@ def _load_litert(directory: Path, dtype: str, threads: int) -> _Run:
 
 
 def litert_interpreter() -> Callable[..., Any]:
-    """LiteRT's interpreter: its own package, or what TensorFlow brings along.
+    """LiteRT's interpreter, which comes with its tensors allocated: its own package, or what TensorFlow brings along.
 
     Raises:
         PoseError: there is neither.
@@ -141,15 +142,22 @@ def litert_interpreter() -> Callable[..., Any]:
             from tensorflow.lite.python.interpreter import Interpreter
         except ImportError as error:
             raise PoseError("LiteRT needs the package ai-edge-litert; pip install it.") from error
-    return _without_notice(Interpreter)
+    return _allocated(Interpreter)
 
 
-def _without_notice(interpreter: Callable[..., Any]) -> Callable[..., Any]:
+def _allocated(interpreter: Callable[..., Any]) -> Callable[..., Any]:
+    """Interpreters that have said already what they say once they are allocated."""
+
+    def allocate(*arguments: Any, **keywords: Any) -> Any:
+        made = interpreter(*arguments, **keywords)
+        made.allocate_tensors()
+        return made
+
     @wraps(interpreter)
     def make(*arguments: Any, **keywords: Any) -> Any:
         with warnings.catch_warnings():  # TensorFlow's own says that it will move, which is seen to here
             warnings.simplefilter("ignore")
-            return interpreter(*arguments, **keywords)
+            return (partial(unheard, allocate) if is_quiet() else allocate)(*arguments, **keywords)
 
     return make
 

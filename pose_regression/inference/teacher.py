@@ -15,6 +15,7 @@ from pose_regression.data.pipeline import evaluation_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.geometry import crop_affine, invert, transform_points
+from pose_regression.inference.loaders import litert_interpreter
 from pose_regression.skeleton import COCO, PA16J, Skeleton
 
 Teacher = Callable[[np.ndarray], np.ndarray]
@@ -38,12 +39,7 @@ def movenet(path: str | Path) -> tuple[Teacher, int]:
         PoseError: no LiteRT runtime, or a file that is not such a network.
     """
     try:
-        from ai_edge_litert.interpreter import Interpreter
-    except ImportError as error:
-        raise PoseError("The teacher needs the package ai-edge-litert: pip install -e '.[export]'.") from error
-    try:
-        interpreter = Interpreter(str(path))
-        interpreter.allocate_tensors()
+        interpreter = litert_interpreter()(str(path))
     except (ValueError, RuntimeError) as error:
         raise PoseError(f"{path} is no LiteRT file that can be read ({error}).") from error
     (taken,), answers = interpreter.get_input_details(), interpreter.get_output_details()

@@ -1,6 +1,7 @@
 """Pictures of people rendered from a seed, in MPII's layout: the data set of the first run and of the tests."""
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
@@ -51,7 +52,7 @@ def ensure(
         print(f"Synthetic people: using {directory} ({train} training, {validation} validation pictures).", flush=True)
     else:
         print(f"Synthetic people: rendering {train + validation} pictures into {directory} ...", flush=True)
-        write(directory, train=train, validation=validation, seed=seed, progress=progress or _print_tenths)
+        write(directory, train=train, validation=validation, seed=seed, progress=progress or _tenths())
     return directory
 
 
@@ -120,9 +121,16 @@ def _rendered(jobs: list[tuple[Path, int, int]]) -> Iterator[list[Person]]:
         yield from pool.map(_write_picture, jobs, chunksize=16)
 
 
-def _print_tenths(done: int, total: int) -> None:
-    if 10 * done // total > 10 * (done - 1) // total:
-        print(f"{done} of {total} pictures rendered", flush=True)
+def _tenths() -> Callable[[int, int], None]:
+    """What prints each tenth part of the pictures, and the time that is left."""
+    started = time.monotonic()
+
+    def show(done: int, total: int) -> None:
+        if 10 * done // total > 10 * (done - 1) // total:
+            left = (time.monotonic() - started) * (total - done) / done
+            print(f"{done} of {total} pictures rendered" + (f", {left:.0f} s left" if left >= 1 else ""), flush=True)
+
+    return show
 
 
 def _parameters(train: int, validation: int, seed: int) -> dict[str, int]:
