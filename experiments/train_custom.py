@@ -20,6 +20,7 @@ longer side of its person's box, hidden joints included, ones that are not label
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of, show
 from pose_regression.training.experiment import Coco
+from pose_regression.visualize import save_image
 
 
 def main() -> None:
@@ -28,17 +29,21 @@ def main() -> None:
     if options.show:
         return show(experiment, options.show)
 
+    from pose_regression.evaluation.sheets import draw_people
     from pose_regression.training.people import load_people
     from pose_regression.training.run import predict_best, run
 
     directory = run(experiment, output, **how)
     people, weights = load_people(experiment.data), directory / "best.weights.h5"
-    found, _ = predict_best(directory, people.validation)
+    found, skeleton = predict_best(directory, people.validation)
+    picture = directory / "predictions.png"
+    drawn = draw_people(people.validation[:24], found[:24], skeleton, columns=6, annotated=skeleton)
+    save_image(picture, drawn)
     scores = people.score(people.validation, found)
     print(f"\n{people.title} on {len(people.validation)} people to validate on, best epoch\n")
     width = max(map(len, scores))
     print(*(f"  {name:<{width}}  {value:5.1f}" for name, value in scores.items()), sep="\n")
-    print(f"\nweights  {weights}\ncurves   {directory / 'curves.png'}")
+    print(f"\nweights  {weights}\ncurves   {directory / 'curves.png'}\npicture  {picture}")
     print(f"use      python -m experiments.predict PHOTO --weights {weights}")
 
 

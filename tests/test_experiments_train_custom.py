@@ -109,6 +109,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     printed = capsys.readouterr().out
     assert f"{joints} joints: " in printed and "6 people to train on, 2 to validate on" in printed
     assert f"PCK {names[-1]}" in printed
+    assert np.asarray(Image.open(out / "predictions.png")).std() > 20
 
     weights = out / "best.weights.h5"
     model, skeleton = load_model(weights)

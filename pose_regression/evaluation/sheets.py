@@ -44,15 +44,17 @@ def draw_people(
     captions: Sequence[str] | None = None,
     *,
     columns: int = 8,
+    annotated: Skeleton = PA16J,
 ) -> np.ndarray:
     """Contact sheet of the crops that the network sees: prediction in colour over the annotation in white.
 
     Args:
-        samples: N people, joints in the order PA16J.
+        samples: N people, joints in the order of `annotated`.
         pixels: (N, J, 2) predictions in image pixels, in the order of `joints`.
         joints: what to draw.
         captions: N, or none.
         columns: people in a row.
+        annotated: the samples' joints.
 
     Returns:
         uint8 RGB.
@@ -62,7 +64,7 @@ def draw_people(
     affine = windows_of_samples(samples).affine()
     to_tile = to_crop_pixels(affine, TILE)
     predicted = transform_points(to_tile, pixels)
-    truth = transform_points(to_tile, reorder(np.stack([s.joints for s in samples]), PA16J, joints))
+    truth = transform_points(to_tile, reorder(np.stack([s.joints for s in samples]), annotated, joints))
     pictures = [
         draw_pose(crop, pose, joints, truth=true)
         for crop, pose, true in zip(crops_of(samples, size=TILE), predicted, truth, strict=True)
