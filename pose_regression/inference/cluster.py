@@ -209,7 +209,9 @@ def predict_files(
             missing in the end. What was answered until then is in `poses-parquet/`.
     """
     pictures = [_picture(path) for path in paths]
-    given = [None] * len(pictures) if boxes is None else [of or People() for of in boxes.of_pictures(pictures)]
+    given: list[People | None] = [None] * len(pictures)
+    if boxes is not None:
+        given = [of or People() for of in boxes.of_pictures(pictures)]
     parts = Parts(folder / "poses-parquet", [str(path) for path in pictures])
     source = str(Path(weights).absolute()) if Path(weights).is_file() else weights
     skeleton = load_model(source)[1]
@@ -220,7 +222,7 @@ def predict_files(
     finally:
         parts.write()
         ray.shutdown()
-    named = [Picture(name, 0, 0, of and of.id) for name, of in zip(parts.names, given, strict=True)]
+    named = [Picture(name, 0, 0, of.id if of else None) for name, of in zip(parts.names, given, strict=True)]
     write_coco(
         folder / "poses.json", parts.files, skeleton,
         category=boxes.category if boxes else (1, "person"), ids=Found(skeleton, pictures=named).ids(),

@@ -91,7 +91,7 @@ def _reduced(pixels: np.ndarray, first: np.ndarray, extent: np.ndarray, ratio: i
         part = np.pad(part, ((0, missing[0]), (0, missing[1]), (0, 0)), mode="edge")
     whole = pixels.dtype == np.uint8
     # Sums of slices: NumPy's mean over two short axes takes ten times as long.
-    rows = part[::ratio].astype(np.uint16 if whole else np.float32)
+    rows: np.ndarray = part[::ratio].astype(np.uint16 if whole else np.float32)
     for i in range(1, ratio):
         rows += part[i::ratio]
     total = rows[:, ::ratio].copy()

@@ -157,11 +157,14 @@ class Coco:
 Data = Mpii | Lsp | Coco
 
 
+Dtype = Literal["float32", "mixed_bfloat16", "auto"]
+
+
 @dataclass(frozen=True)
 class Machine:
     """Where to train: nothing of it but `dtype`, `devices` and `deterministic` shows in the result."""
 
-    dtype: Literal["float32", "mixed_bfloat16", "auto"] = "float32"
+    dtype: Dtype = "float32"
     """of the convolutions; auto: mixed_bfloat16 where processor or GPU computes in it, else float32"""
     devices: int = 1
     """GPUs of this host to train on (CPU: virtual)"""

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from pose_regression.errors import PoseError
 from pose_regression.training import hosts
-from pose_regression.training.experiment import Machine
+from pose_regression.training.experiment import Dtype, Machine
 
 Scope = Callable[[], AbstractContextManager]
 """Makes the context to build a model in."""
@@ -28,10 +28,10 @@ def set_up(machine: Machine) -> Scope:
     return (_jax_scope if keras.backend.backend() == "jax" else _tensorflow_scope)(machine)
 
 
-def dtype_of(machine: Machine) -> str:
+def dtype_of(machine: Machine) -> Dtype:
     """The policy to train with; to be called once the machine is set up. Says so where bfloat16 would be slow."""
     if machine.dtype == "auto":
-        dtype = "mixed_bfloat16" if computes_bfloat16() else "float32"
+        dtype: Dtype = "mixed_bfloat16" if computes_bfloat16() else "float32"
         print(f"--dtype auto: {dtype}.", flush=True)
         return dtype
     if machine.dtype == "mixed_bfloat16" and not computes_bfloat16():
