@@ -1,7 +1,7 @@
 """The second training of `full`: LSP's 800 carefully labelled people alone, as small_6; 192 px.
 
 Command:  python -m experiments.train_lsp --config full_2
-Cost:     to be measured
+Cost:     3 minutes an epoch on two cores of an AMD EPYC with AVX512-BF16.
 Expected: see weights/README.md.
 """
 
