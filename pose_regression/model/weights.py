@@ -130,7 +130,7 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
 
     Args:
         model: the network.
-        path: a file, or a name ("small", "mpii").
+        path: a file, or a name ("small", "full", "mpii").
 
     Raises:
         PoseError: damaged file, or one whose network is not `model`'s; `model` is then unchanged.
