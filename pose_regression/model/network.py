@@ -148,7 +148,7 @@ class PoseRegressor(keras.Model):
 
     @classmethod
     def from_preset(cls, preset: str | Path, **arguments: Any) -> "PoseRegressor":
-        """The network of weights by name ("small", "full", "mpii") or file: `PoseRegressor(weights=preset, **arguments)`."""
+        """The network of a weight file, or by name ("small", "full", "mpii"): `PoseRegressor(weights=preset, ...)`."""
         return cls(weights=preset, **arguments)
 
     def load_weights(self, filepath: str | Path, **options: Any) -> None:
