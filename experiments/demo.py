@@ -32,7 +32,7 @@ def main() -> None:
     from pose_regression.inference.people import find_detector
     from pose_regression.inference.predictor import PosePredictor
 
-    unheard(find_detector, "auto")  # LiteRT says what it does; the page says where there is no detector
+    unheard(find_detector, "auto")  # now, for nobody to wait for it; the page says where there is none
     app = create_page(PosePredictor(options.weights), max_bytes=max_bytes)
     listen(app, options.host, options.port, server="page")
 

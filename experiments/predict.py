@@ -97,7 +97,7 @@ def main() -> int:
     logging.basicConfig(format="%(message)s", stream=sys.stdout)
     logging.getLogger("pose_regression").setLevel(logging.INFO)
     runtime = options.runtime or ("auto" if options.camera is None else "keras")
-    predictor = unheard(partial(PosePredictor, options.weights, runtime=runtime, batch_size=options.batch_size))
+    predictor = PosePredictor(options.weights, runtime=runtime, batch_size=options.batch_size)
     if options.runtime:
         print(f"Runtime: {predictor.runtime}.")
     if options.camera is not None:

@@ -20,7 +20,6 @@ longer side of its person's box, hidden joints included, ones that are not label
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of, show
 from pose_regression.training.experiment import Coco
-from pose_regression.visualize import save_image
 
 
 def main() -> None:
@@ -29,7 +28,7 @@ def main() -> None:
     if options.show:
         return show(experiment, options.show)
 
-    from pose_regression.evaluation.sheets import draw_people
+    from pose_regression.evaluation.sheets import save_predictions
     from pose_regression.training.people import load_people
     from pose_regression.training.run import predict_best, run
 
@@ -37,8 +36,7 @@ def main() -> None:
     people, weights = load_people(experiment.data), directory / "best.weights.h5"
     found, skeleton = predict_best(directory, people.validation)
     picture = directory / "predictions.png"
-    drawn = draw_people(people.validation[:24], found[:24], skeleton, columns=6, annotated=skeleton)
-    save_image(picture, drawn)
+    save_predictions(picture, people.validation, found, skeleton, annotated=skeleton)
     scores = people.score(people.validation, found)
     print(f"\n{people.title} on {len(people.validation)} people to validate on, best epoch\n")
     width = max(map(len, scores))

@@ -14,7 +14,6 @@ from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of, show
 from pose_regression.evaluation.paper import format_table
 from pose_regression.training.experiment import Mpii
-from pose_regression.visualize import save_image
 
 
 def main() -> None:
@@ -23,7 +22,7 @@ def main() -> None:
     if options.show:
         return show(experiment, options.show)
 
-    from pose_regression.evaluation.sheets import draw_people
+    from pose_regression.evaluation.sheets import save_predictions
     from pose_regression.training.people import load_people
     from pose_regression.training.run import predict_best, run
 
@@ -31,7 +30,7 @@ def main() -> None:
     people = load_people(experiment.data)
     pixels, skeleton = predict_best(directory, people.validation)
     picture = directory / "predictions.png"
-    save_image(picture, draw_people(people.validation[:24], pixels[:24], skeleton, columns=6))
+    save_predictions(picture, people.validation, pixels, skeleton)
     print(f"\nPCKh@0.5 on {len(people.validation)} validation people, single crop, best epoch\n")
     print(format_table([("best.weights.h5", people.score(people.validation, pixels))]))
     print(f"\nweights  {directory / 'best.weights.h5'}\ncurves   {directory / 'curves.png'}\npicture  {picture}")

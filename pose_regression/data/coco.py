@@ -32,7 +32,7 @@ from PIL import Image
 from pose_regression.data import sides
 from pose_regression.data.entries import FARTHEST, annotated_size, bbox_of, is_crowd, is_number, key, number
 from pose_regression.data.identity import matched
-from pose_regression.data.orientation import Labelled, Labels, judge, to_upright, turn_of
+from pose_regression.data.orientation import Labelled, Labels, judge, to_upright, turn_of, upright_size
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import read_json
@@ -382,7 +382,7 @@ def _picture(where: str, entry: Mapping[str, Any], images: Path) -> _Picture:
     except Exception:  # PIL raises OSError, SyntaxError, ValueError, struct.error, DecompressionBombError, ...
         return _Picture(str(file))
     said = annotated_size(entry)
-    sizes = (stored, tuple(np.abs(turn) @ stored))
+    sizes = (stored, upright_size(turn, stored))
     if not any(all(a in (b, None) for a, b in zip(said, size, strict=True)) for size in sizes):
         raise PoseError(
             f"{where}: {_SHORT.repr(name)} has {stored[0]} x {stored[1]} pixels, "

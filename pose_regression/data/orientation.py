@@ -7,14 +7,14 @@ believed where labels of the same file mostly contradict them: there are tools t
 the size of the file. What nothing tells is as the rest of the file, and upright if that is divided.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
 from PIL import Image
 
-__all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of"]
+__all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of", "upright_size"]
 
 Labels = Literal["upright", "file"]
 
@@ -42,6 +42,12 @@ def turn_of(picture: Image.Image) -> np.ndarray:
         return _TURNS.get(exif.get(_TAG, 1), _TURNS[1])
     except Exception:  # PIL raises struct.error, SyntaxError, ...; without a readable tag the photo is taken as it is
         return _TURNS[1]
+
+
+def upright_size(turn: np.ndarray, stored: tuple[int, int]) -> tuple[int, int]:
+    """Width and height of the upright picture of a stored one; and of the stored picture of an upright one."""
+    width, height = np.abs(turn) @ stored
+    return int(width), int(height)
 
 
 def to_upright(turn: np.ndarray, stored: tuple[int, int]) -> np.ndarray:
@@ -78,8 +84,7 @@ class Labelled:
     @property
     def upright(self) -> tuple[int, int]:
         """Width and height of the upright picture."""
-        width, height = np.abs(self.turn) @ self.stored
-        return int(width), int(height)
+        return upright_size(self.turn, self.stored)
 
     def _fit(self, size: tuple[int, int]) -> bool:
         """Labels reach over the edge by some pixels in many files."""
@@ -112,10 +117,10 @@ def judge(
 
 
 def _sentence(answers: Sequence[Labels], untold: int, rest: Labels, wanted: Labels | None, kind: str) -> str:
-    kinds: Iterable[tuple[Labels, str]] = (("upright", "upright"), ("file", "in the file's pixels"))
-    parts = [f"labels of {answers.count(kind)} are {text}" for kind, text in kinds if kind in answers]
+    texts: dict[Labels, str] = {"upright": "upright", "file": "in the file's pixels"}
+    parts = [f"labels of {answers.count(answer)} are {text}" for answer, text in texts.items() if answer in answers]
     asked = "" if wanted else "; say --labels upright or --labels file if not"
     if untold:
-        asked = f" ({untold} of these do not tell and are taken as {dict(kinds)[rest]}){asked}"
+        asked = f" ({untold} of these do not tell and are taken as {texts[rest]}){asked}"
     counted = f"{len(answers)} {kind}{'s' if len(answers) > 1 else ''}"
     return f"{_TURNED_BY[kind]} turns {counted}: {', '.join(parts)}{asked}."

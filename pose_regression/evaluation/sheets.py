@@ -1,6 +1,7 @@
 """Contact sheets of people as the network sees them, predicted poses over annotated ones."""
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from pose_regression.errors import PoseError
 from pose_regression.evaluation.windows import crops_of
 from pose_regression.geometry import to_crop_pixels, transform_points
 from pose_regression.skeleton import PA16J, Skeleton, reorder
-from pose_regression.visualize import contact_sheet, draw_pose
+from pose_regression.visualize import contact_sheet, draw_pose, save_image
 
 SHOWN, TILE = 48, 256
 """People on a contact sheet, and the side of each in pixels."""
@@ -35,6 +36,13 @@ def choose(errors: np.ndarray, *, worst: bool, count: int = SHOWN) -> np.ndarray
 def spread(total: int, count: int = SHOWN) -> np.ndarray:
     """Up to `count` indices spread evenly over 0 to `total` - 1, the first and the last among them."""
     return np.linspace(0, total - 1, min(count, total)).round().astype(int)
+
+
+def save_predictions(
+    path: str | Path, samples: Sequence[Sample], pixels: np.ndarray, joints: Skeleton, *, annotated: Skeleton = PA16J
+) -> None:
+    """Write a sheet of the first people of a run's validation, with the arguments of `draw_people`."""
+    save_image(path, draw_people(samples[:24], pixels[:24], joints, columns=6, annotated=annotated))
 
 
 def draw_people(

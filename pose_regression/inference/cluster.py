@@ -16,13 +16,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 import ray
 import ray.data
 
 from pose_regression.data.entries import is_number
-from pose_regression.data.orientation import Labels
+from pose_regression.data.orientation import Labels, upright_size
 from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, Picture
@@ -118,11 +117,10 @@ class FindPoses:
     ) -> tuple[tuple[int, int], list[list[float]] | None]:
         """Width and height of the upright picture, and the boxes in its pixels; `PoseError` for no readable header."""
         stored, turn = stored_size_and_turn(path)
-        width, height = np.abs(turn) @ stored
         if boxes is not None:
             people = People(boxes, size=(said[0], said[1]) if said else (None, None))
             ((boxes, _),) = Boxes(Path(path), {}, labels=self.labels).upright([people], [(stored, turn)])
-        return (int(width), int(height)), boxes
+        return upright_size(turn, stored), boxes
 
 
 @dataclass(frozen=True)

@@ -142,24 +142,17 @@ def litert_interpreter() -> Callable[..., Any]:
             from tensorflow.lite.python.interpreter import Interpreter
         except ImportError as error:
             raise PoseError("LiteRT needs the package ai-edge-litert; pip install it.") from error
-    return _allocated(Interpreter)
 
-
-def _allocated(interpreter: Callable[..., Any]) -> Callable[..., Any]:
-    """Interpreters that have said already what they say once they are allocated."""
-
-    def allocate(*arguments: Any, **keywords: Any) -> Any:
-        made = interpreter(*arguments, **keywords)
-        made.allocate_tensors()
-        return made
-
-    @wraps(interpreter)
-    def make(*arguments: Any, **keywords: Any) -> Any:
+    @wraps(Interpreter)
+    def allocated(*arguments: Any, **keywords: Any) -> Any:
         with warnings.catch_warnings():  # TensorFlow's own says that it will move, which is seen to here
             warnings.simplefilter("ignore")
-            return (partial(unheard, allocate) if is_quiet() else allocate)(*arguments, **keywords)
+            interpreter = Interpreter(*arguments, **keywords)
+        interpreter.allocate_tensors()
+        return interpreter
 
-    return make
+    # Once it is allocated an interpreter has said what it says.
+    return partial(unheard, allocated) if is_quiet() else allocated
 
 
 def _load_openvino(directory: Path, dtype: str, threads: int) -> _Run:

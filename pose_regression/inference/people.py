@@ -203,7 +203,6 @@ class _MoveNet:
     def __init__(self, path: Path):
         try:
             self.interpreter = litert_interpreter()(str(path), num_threads=cores())
-            self.interpreter.allocate_tensors()
             (taken,), (given,) = self.interpreter.get_input_details(), self.interpreter.get_output_details()
         except (ValueError, RuntimeError) as error:
             raise PoseError(f"{path} is no LiteRT file of one picture and one answer: {_first_line(error)}") from error

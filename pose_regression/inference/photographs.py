@@ -21,7 +21,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, UnidentifiedImageError
 
-from pose_regression.data.orientation import to_upright, turn_of
+from pose_regression.data.orientation import to_upright, turn_of, upright_size
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 from pose_regression.inference.cutting import cut, decode_whole
@@ -93,8 +93,7 @@ class Photograph:
 
 def _stored_size(photograph: Photograph) -> tuple[int, int]:
     """Width and height as stored."""
-    width, height = np.abs(photograph.upright[:2, :2]) @ photograph.size
-    return int(width), int(height)
+    return upright_size(photograph.upright[:2, :2], photograph.size)
 
 
 def _turned(pixels: np.ndarray, turn: np.ndarray) -> np.ndarray:
@@ -124,8 +123,7 @@ def open_photograph(image: ImageLike, name: str) -> Photograph:
 
 
 def _photograph(name: str, content: bytes | np.ndarray, stored: tuple[int, int], turn: np.ndarray) -> Photograph:
-    width, height = np.abs(turn) @ stored
-    return Photograph(name, content, (int(width), int(height)), to_upright(turn, stored))
+    return Photograph(name, content, upright_size(turn, stored), to_upright(turn, stored))
 
 
 @contextmanager

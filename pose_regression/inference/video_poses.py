@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from pose_regression.data.orientation import upright_size
 from pose_regression.errors import PoseError
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.decoders import Decoder, Frame
@@ -71,8 +72,8 @@ def predict_video(
     size = first.pixels.shape[1], first.pixels.shape[0]
     of_number, to_labels = None, None
     if boxes is not None:
-        width, height = np.abs(decoder.turn.T) @ size
-        of_number, to_labels = boxes.upright_frames(people, (int(width), int(height)), decoder.turn)
+        stored = upright_size(decoder.turn, size)  # a quarter turn is its own way back
+        of_number, to_labels = boxes.upright_frames(people, stored, decoder.turn)
 
     def given(frame: Frame) -> list[list[float]] | None:
         return of_number(frame.number) if of_number else None

@@ -71,13 +71,14 @@ def _lsp(data: Lsp) -> People:
     if data.repeat < 1:
         raise PoseError(f"--repeat must be at least 1. Received: {data.repeat}")
     extended = lsp.load_extended(data.extra)[: data.limit] if data.extra else []
-    training = people[: -data.holdout] + extended
+    own, validation = people[: -data.holdout], people[-data.holdout :]
+    training = own + extended
     if data.soft_labels:
         pictures = [sample.image for sample in training]
         training += soft_labels.read(data.soft_labels, pictures, skeleton=PA16J, weight=data.soft_weight)
-    training += (data.repeat - 1) * people[: -data.holdout]
+    training += (data.repeat - 1) * own
     rules = benchmarks.LSP
-    return People(training, people[-data.holdout :], rules.score, rules.total, rules.metric)
+    return People(training, validation, rules.score, rules.total, rules.metric)
 
 
 def _coco(data: Coco) -> People:
