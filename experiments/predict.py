@@ -14,7 +14,7 @@ alone. The camera's window shows the pose, the part maps and the frames per seco
 it.
 
 A video is what has a video's content, whatever its name, or a stream's URL, read until it ends or you press Ctrl-C.
-Its people keep their number from frame to frame, and when unseen for a second; --smooth takes the jitter away (One-Euro
+Its people keep their number from frame to frame, and unseen for half a second; --smooth takes the jitter away (One-Euro
 filter); --detect-every N looks for people, or into --boxes, on every Nth frame only and follows them in between. Frames
 are numbered by their position, with their time in seconds; what cannot be read is said, and the command ends with 1.
 Overlays are H.264, which browsers play, with PyAV (`pip install -e .[video]`), else MPEG-4 part 2 with OpenCV. The

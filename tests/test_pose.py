@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from pose_regression.inference.pose import Pose
+from pose_regression.inference.pose import Pose, draw_people
 from pose_regression.skeleton import PA16J, Skeleton
+from pose_regression.visualize import person_color
 
 
 @pytest.fixture
@@ -47,6 +48,18 @@ def test_pose_is_drawn_where_its_joints_are(pose):
     changed = np.argwhere((drawn != 128).any(axis=2))  # y, x
     assert changed.min() == 0 and changed.max(axis=0).tolist() < [36, 36]
     assert drawn.shape == (80, 60, 3)
+
+
+def test_people_are_numbered_where_there_are_several_or_as_it_is_asked(pose):
+    grey = np.full((80, 60, 3), 128, np.uint8)
+    other = replace(pose, pixels=pose.pixels + 20, person=1)
+    color = person_color(0)
+
+    def patches(*arguments, **options) -> int:
+        return int((draw_people(*arguments, **options) == color).all(axis=2).sum())
+
+    assert patches(grey, [pose]) == 0 < patches(grey, [pose], numbered=True)
+    assert patches(grey, [pose, other]) > 0 == patches(grey, [pose, other], numbered=False)
 
 
 def test_joints_that_were_not_learned_are_derived_or_absent_in_every_form():

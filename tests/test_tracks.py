@@ -37,8 +37,22 @@ def test_two_people_who_meet_and_pass_keep_their_numbers():
             assert numbers == [names[i] for i in order], frame
 
 
-def test_a_second_unseen_keeps_the_number_and_more_does_not():
-    for unseen, number in ((0.5, 0), (1.0, 0), (1.1, 1)):
+def test_who_is_hidden_at_a_meeting_keeps_the_number_though_poses_before_it_mix_the_two():
+    tracker, hidden = Tracker(), np.array([0.0, 0.0, 1.0, 1.0])[:, None]
+    for frame in range(41):
+        left, right = STANDING + [5.0 * frame, 0], STANDING + [200 - 5.0 * frame, 0]
+        people = [left, right]
+        if 14 <= frame < 17:  # each has half of the other's joints
+            people = [left * hidden + right * (1 - hidden), right * hidden + left * (1 - hidden)]
+        elif 17 <= frame < 24:
+            people = [STANDING + [100.0, 0]]
+        numbers = tracker.update(frame / 25, people)
+        assert numbers == [0, 1] or 14 <= frame < 24, frame
+    assert tracker.count == 2
+
+
+def test_half_a_second_unseen_keeps_the_number_and_more_does_not():
+    for unseen, number in ((0.3, 0), (0.5, 0), (0.6, 1)):
         tracker = Tracker()
         assert tracker.update(0.0, [STANDING]) == [0]
         assert tracker.update(0.1, []) == []

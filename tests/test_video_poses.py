@@ -11,7 +11,7 @@ from pictures import turn_video
 
 from experiments.predict import Progress
 from pose_regression.errors import PoseError
-from pose_regression.inference import bulk
+from pose_regression.inference import bulk, video_poses
 from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_results
 from pose_regression.inference.encoders import video_writer
@@ -84,6 +84,14 @@ def test_numbers_follow_people_and_not_the_order_of_boxes(place):
     assert [picture.seconds for picture in found.pictures] == pytest.approx(np.arange(FRAMES) / 10, abs=1e-4)
     assert len(list(read_frames(place.overlay))) == FRAMES and not found.broken
     assert "; overlay in H.264." in found.notes[0]
+
+
+def test_numbers_are_drawn_from_the_second_person_on_also_where_one_is_seen_alone(place, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(video_poses, "draw_people", lambda image, poses, *, numbered: drawn.append(numbered) or image)
+    left, right = [10, 10, 40, 50], [100, 60, 130, 110]
+    run(place, Stream(), {number: [left, right] if number in (3, 4) else [left] for number in range(FRAMES)})
+    assert drawn == [False] * 3 + [True] * 9
 
 
 def test_between_detections_the_box_is_the_last_poses(place):

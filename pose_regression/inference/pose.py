@@ -119,21 +119,23 @@ class Pose:
         return self.probability if self.confidence is None else self.confidence
 
 
-def draw_people(image: ImageLike, poses: Sequence[Pose]) -> np.ndarray:
+def draw_people(image: ImageLike, poses: Sequence[Pose], *, numbered: bool | None = None) -> np.ndarray:
     """The picture with everybody in it: of several people each has a colour of their own and their number.
 
     Args:
         image: what was given to `predict`.
         poses: of its people.
+        numbered: whether people have a colour and a number; None: if there are several.
 
     Returns:
         (H, W, 3) uint8, upright.
     """
     picture = load_upright(image)
+    numbered = len(poses) > 1 if numbered is None else numbered
     for pose in poses:
-        color = person_color(pose.person) if len(poses) > 1 else None
+        color = person_color(pose.person) if numbered else None
         picture = draw_pose(picture, pose.pixels, pose.skeleton, probability=pose.sure, outline=color)
-    for pose in poses if len(poses) > 1 else ():
+    for pose in poses if numbered else ():
         picture = draw_label(picture, str(pose.person), _top(pose), person_color(pose.person))
     return picture
 

@@ -1,5 +1,6 @@
 """Who is who from frame to frame, where somebody was last seen, and joints without jitter."""
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -8,11 +9,14 @@ from scipy.optimize import linear_sum_assignment
 
 __all__ = ["GAP", "OneEuro", "Tracker", "affinity", "joint_box", "smoothing_factor"]
 
-GAP = 1.0
-"""Seconds for which somebody may be unseen and still keep the number: two who walk past each other hide one of them for
-0.8. Who was seen on the frame before keeps it however long that is ago: a time lapse has no gaps."""
+GAP = 0.5
+"""Seconds for which somebody may be unseen and still keep the number. Who was seen on the frame before keeps it however
+long that is ago: a time lapse has no gaps."""
 
-LEAST_AFFINITY = 0.3
+MEMORY = 0.8
+"""Seconds of somebody's path that say where it leads."""
+
+LEAST_AFFINITY = 0.2
 """Two poses that are less alike are two people."""
 
 
@@ -40,23 +44,35 @@ def affinity(a: np.ndarray, b: np.ndarray) -> float:
 class _Track:
     number: int
     pixels: np.ndarray
+    """The joints where they were seen last."""
     seconds: float
-    velocity: np.ndarray = field(default_factory=lambda: np.zeros(2))
-    """Of all joints together, in pixels a second."""
+    path: deque[tuple[float, np.ndarray]] = field(default_factory=deque)
+    """When and where, (2,) the mean of the joints: the last `MEMORY` seconds, without what may be somebody else's."""
     missed: bool = False
 
     def expected(self, seconds: float) -> np.ndarray:
-        """The joints, if the person goes on as before."""
-        return self.pixels + self.velocity * (seconds - self.seconds)
+        """The joints, if the person goes on as on the path."""
+        if not self.path or seconds - self.path[-1][0] > MEMORY:
+            return self.pixels
+        times, places = np.array([time for time, _ in self.path]), np.array([place for _, place in self.path])
+        from_mean = times - times.mean()
+        velocity = from_mean @ places / max(float(from_mean @ from_mean), 1e-6)  # the line of least squares
+        return self.pixels - np.nanmean(self.pixels, axis=0) + places[-1] + velocity * (seconds - times[-1])
 
-    def seen(self, seconds: float, pixels: np.ndarray) -> None:
-        moved = np.nanmean(pixels - self.pixels, axis=0) / max(seconds - self.seconds, 1e-6)
-        self.velocity = (self.velocity + moved) / 2
+    def seen(self, seconds: float, pixels: np.ndarray, *, clearly: bool) -> None:
         self.pixels, self.seconds, self.missed = pixels, seconds, False
+        if clearly:
+            self.path.append((seconds, np.nanmean(pixels, axis=0)))
+        while self.path and seconds - self.path[0][0] > MEMORY:
+            self.path.popleft()
 
 
 class Tracker:
-    """Numbers people by whom they continue: the assignment that makes the sum of affinities largest."""
+    """Numbers people by whom they continue: the assignment that makes the sum of affinities largest.
+
+    While two people meet, poses mix them, and one of them may be seen alone. So nobody's path is made of poses that
+    may be another's: when the two part, each is expected where the path before the meeting leads.
+    """
 
     def __init__(self) -> None:
         self.tracks: list[_Track] = []
@@ -75,17 +91,20 @@ class Tracker:
         if alike.size:
             rows, columns = linear_sum_assignment(alike, maximize=True)
             found = {r: self.tracks[c] for r, c in zip(rows, columns, strict=True) if alike[r, c] >= LEAST_AFFINITY}
+        clearly = [(of_person >= LEAST_AFFINITY).sum() <= 1 for of_person in alike]
         for track in self.tracks:
             track.missed = True
-        return [self._number(seconds, person, found.get(row)) for row, person in enumerate(people)]
+        return [
+            self._number(seconds, person, found.get(row), clearly=bool(clearly[row]))
+            for row, person in enumerate(people)
+        ]
 
-    def _number(self, seconds: float, person: np.ndarray, track: _Track | None) -> int:
+    def _number(self, seconds: float, person: np.ndarray, track: _Track | None, *, clearly: bool) -> int:
         if track is None:
             track = _Track(self.count, person, seconds)
             self.tracks.append(track)
             self.count += 1
-        else:
-            track.seen(seconds, person)
+        track.seen(seconds, person, clearly=clearly)
         return track.number
 
 

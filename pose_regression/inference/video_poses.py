@@ -95,7 +95,7 @@ def predict_video(
             found.add(name, frame.pixels, poses, id=id, frame=frame.number, seconds=frame.seconds, to_labels=to_labels)
             empty += not poses
             output.keep()
-            drawn.add(frame, poses)
+            drawn.add(frame, poses, numbered=numbering.count > 1)
             share = frame.number / decoder.count if decoder.count else 0.0
             progress.show(f"frame {frame.number + 1}" + (f" of {decoder.count}" if decoder.count else ""), share=share)
     if lost := decoder.missing():
@@ -194,11 +194,11 @@ class _Overlay:
             self.error = error
         return self
 
-    def add(self, frame: Frame, poses: Sequence[Pose]) -> None:
+    def add(self, frame: Frame, poses: Sequence[Pose], *, numbered: bool) -> None:
         if self.error is not None:
             return
         try:
-            self._write(draw_people(frame.pixels, poses), frame.seconds)
+            self._write(draw_people(frame.pixels, poses, numbered=numbered), frame.seconds)
         except PoseError as error:
             self.error = error
             with suppress(PoseError):

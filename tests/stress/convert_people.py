@@ -15,6 +15,8 @@ import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.framework.graph_pb2 import GraphDef
+from tensorflow.lite.python import schema_py_generated as schema
+from tensorflow.lite.tools import flatbuffer_utils
 
 SIDE = 256
 """Of the picture that the network sees, in pixels."""
@@ -30,7 +32,7 @@ def main() -> None:
     options = parser.parse_args()
     content = json.loads(options.model.read_text(encoding="utf-8"))
     weights = read_weights(options.model.parent, content["weightsManifest"])
-    options.output.write_bytes(convert(frozen(content["modelTopology"], weights)))
+    options.output.write_bytes(in_float(convert(frozen(content["modelTopology"], weights))))
     print(f"{options.output}: {options.output.stat().st_size:,} bytes")
 
 
@@ -84,6 +86,45 @@ def convert(graph: GraphDef) -> bytes:
     converter = tf.lite.TFLiteConverter.from_concrete_functions([concrete])
     converter.optimizations = [tf.lite.Optimize.DEFAULT]
     return converter.convert()
+
+
+def in_float(content: bytes) -> bytes:
+    """The same network and weights; these become float32 when it is loaded, and what is computed with them is too.
+
+    LiteRT's kernels for weights of 8 bits and activations of 32 take 1.6 times as long as those for float32 alone.
+    """
+    model = flatbuffer_utils.convert_bytearray_to_object(content)
+    (graph,) = model.subgraphs
+    code = schema.OperatorCodeT()
+    code.builtinCode = code.deprecatedBuiltinCode = schema.BuiltinOperator.DEQUANTIZE
+    code.version = 5  # of scales for each channel
+    model.operatorCodes.append(code)
+    operators = []
+    for operator in graph.operators:
+        inputs = [int(number) for number in operator.inputs]
+        for place, number in enumerate(inputs):
+            if number >= 0 and graph.tensors[number].type == schema.TensorType.INT8:
+                inputs[place] = len(graph.tensors)
+                operators.append(dequantized(number, len(graph.tensors), len(model.operatorCodes) - 1))
+                graph.tensors.append(floats_like(graph.tensors[number]))
+        operator.inputs = inputs
+        operators.append(operator)
+    graph.operators = operators
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def dequantized(number: int, result: int, code: int) -> Any:
+    """The operation of that code from one tensor to another, by their numbers."""
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = code, [number], [result]
+    return operator
+
+
+def floats_like(tensor: Any) -> Any:
+    floats = schema.TensorT()
+    floats.name, floats.shape, floats.type = tensor.name + b"/float", tensor.shape, schema.TensorType.FLOAT32
+    floats.buffer = 0  # which is empty
+    return floats
 
 
 if __name__ == "__main__":
