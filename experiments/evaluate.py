@@ -35,6 +35,7 @@ from pathlib import Path
 from experiments.command import run
 from pose_regression.errors import PoseError
 from pose_regression.evaluation.benchmarks import BENCHMARKS, annotated
+from pose_regression.wording import quantity
 
 SEVERAL_CROPS = 3
 """Windows per person where published scores come from several: the paper does not say how many it took."""
@@ -59,7 +60,8 @@ def main() -> None:
         seen, missed = seen_by(options.people, samples) if options.people else (samples, None)
         answers = predicted(benchmark, seen, options.weights, protocol, missed=missed)
         if missed is not None and missed.any():
-            print(f"{int(missed.sum())} of {len(missed)} people were not found; their joints count as wrong.\n")
+            everybody = quantity(len(missed), "person")
+            print(f"Not found: {missed.sum()} of {everybody}; the joints count as wrong.\n")
     training = benchmark.load(options.data, benchmark.mean_pose_of) if benchmark.mean_pose_of else ()
     command = shlex.join(["python", "-m", "experiments.evaluate", *sys.argv[1:]])
     evaluation = evaluate(
@@ -75,7 +77,8 @@ def main() -> None:
         print(f"\nWritten to {options.output}: {', '.join(sorted(p.name for p in options.output.iterdir()))}")
     if options.sheet:
         shown = draw_sheet(options.sheet, evaluation, worst=options.worst)
-        print(f"\n{shown} people drawn in {options.sheet}: annotation white, person's right orange, left blue.")
+        print(f"\n{quantity(shown, 'person')} drawn in {options.sheet}: "
+              "annotation white, person's right orange, left blue.")  # fmt: skip
 
 
 def parse() -> argparse.Namespace:

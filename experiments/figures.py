@@ -36,6 +36,7 @@ from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model.regression import ContextAggregation, JointProbability, SoftArgmax, coordinate_ramp
 from pose_regression.skeleton import LSP, Skeleton, reorder
 from pose_regression.visualize import heatmaps_to_rgb, joint_colors, softmax_map
+from pose_regression.wording import quantity
 
 WIDTH = 7.2
 """Inches: the text of a page in two columns."""
@@ -109,7 +110,8 @@ def main() -> None:
         written += save(figure_5(people), options.output / "figure_5")
     else:
         print("No figure 5: this network has no context maps.")
-    print(f"{len(people)} images, {len(written)} files in {options.output}: {', '.join(p.name for p in written)}")
+    print(f"{quantity(len(people), 'image')}, {quantity(len(written), 'file')} in {options.output}: "
+          f"{', '.join(p.name for p in written)}")  # fmt: skip
 
 
 def inspect(predictor: PosePredictor, path: Path, box: Sequence[float] | None = None) -> Answers:

@@ -64,6 +64,7 @@ from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
 from pose_regression.inference.video import read_frames
 from pose_regression.quiet import unheard
+from pose_regression.wording import quantity
 
 __all__ = ["Progress", "main", "read_frames"]
 
@@ -130,7 +131,7 @@ def main() -> int:
     output.write()
     if options.results:
         write_results(options.results, found)
-    print(f"{counted(len(found.people), 'person', 'people')} in {counted(len(found.pictures), 'picture')}, "
+    print(f"{quantity(len(found.people), 'person')} in {quantity(len(found.pictures), 'picture')}, "
           f"written to {options.output}.")  # fmt: skip
     for note in found.notes:
         print(note)
@@ -195,10 +196,10 @@ def on_cluster(options: argparse.Namespace, inputs: Any, boxes: Any) -> int:
     progress.clear()
     parts = answer.parts
     read = parts.done - len(parts.broken)
-    print(f"{counted(parts.people, 'person', 'people')} in {counted(read, 'picture')}, written to {options.output}: "
-          f"{parts.done / answer.seconds:.1f} pictures a second with {counted(answer.workers, 'worker')}.")  # fmt: skip
+    print(f"{quantity(parts.people, 'person')} in {quantity(read, 'picture')}, written to {options.output}: "
+          f"{parts.done / answer.seconds:.1f} pictures a second, {quantity(answer.workers, 'worker')}.")  # fmt: skip
     if boxes is None and parts.nobody:
-        print(f"Nobody found in {counted(parts.nobody, 'picture')}.", file=sys.stderr)
+        print(f"Nobody found in {quantity(parts.nobody, 'picture')}.", file=sys.stderr)
     if parts.broken:
         print(
             f"{len(parts.broken)} skipped (column error of {parts.folder}), such as: {parts.broken[0]}", file=sys.stderr
@@ -208,27 +209,23 @@ def on_cluster(options: argparse.Namespace, inputs: Any, boxes: Any) -> int:
 
 def report(found: Any, boxes: Any, inputs: Any) -> bool:
     """Say what was left out and why, a line for each reason; whether it was people."""
-    lines = [f"{counted(n, 'file')} of {path} not taken: no picture by name." for path, n in inputs.left.items() if n]
+    lines = [f"{quantity(n, 'file')} of {path} not taken: no picture by name." for path, n in inputs.left.items() if n]
     left = False
     if boxes is not None:
         left = bool(boxes.skipped.total())
         lines += [f"{boxes.path}: {sentence}" for sentence in boxes.turned]
-        lines += [f"{counted(n, 'box', 'boxes')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
+        lines += [f"{quantity(n, 'box')} left out, {reason}." for reason, n in boxes.skipped.items() if n]
         if boxes.elsewhere:
-            lines.append(f"{counted(boxes.elsewhere, 'picture')} in a folder of another name than {boxes.path} says, "
+            lines.append(f"{quantity(boxes.elsewhere, 'picture')} in a folder of another name than {boxes.path} says, "
                          "found by file name.")  # fmt: skip
         if unnamed := boxes.unnamed:
-            lines.append(f"{counted(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")
+            lines.append(f"{quantity(unnamed, 'picture')} not named in {boxes.path}: nobody is looked for there.")
     lines += [f"Nobody found in {name}." for name in found.nobody]
     if found.broken:
         lines += [f"{len(found.broken)} skipped:", *(f"  {sentence}" for sentence in found.broken)]
     for line in lines:
         print(line, file=sys.stderr)
     return left
-
-
-def counted(number: int, one: str, many: str = "") -> str:
-    return f"{number} {one if number == 1 else many or one + 's'}"
 
 
 def end(*_: object) -> None:

@@ -33,6 +33,7 @@ from pose_regression.page import numbers, page, paragraph, photographs, picture,
 from pose_regression.training import curves
 from pose_regression.training.curves import History
 from pose_regression.training.experiment import read_options
+from pose_regression.wording import quantity
 
 if TYPE_CHECKING:  # with TensorFlow, which takes seconds
     from pose_regression.evaluation.analysis import Analysis
@@ -77,7 +78,7 @@ def main() -> None:
         benchmark.require_images(samples)
         analyses = {}
         for label, run_ in runs.items():
-            print(f"{label}: predicting {len(samples):,} people ...", flush=True)
+            print(f"{label}: predicting {quantity(len(samples), 'person')} ...", flush=True)
             analyses[label] = analyse(run_.directory / "best.weights.h5", benchmark, samples)
         parts += results(analyses, benchmark, samples)
     with atomic_path(options.output) as temporary:
@@ -172,7 +173,8 @@ def results(analyses: Mapping[str, "Analysis"], benchmark: Benchmark, samples: S
     split = benchmark.splits[0]
     chose = "" if split == "test" else ", which also chose the weights"
     intro = paragraph(
-        f"best.weights.h5 on {len(samples):,} people of {benchmark.title} {split}{chose}; single crop, no flip. "
+        f"best.weights.h5 on {quantity(len(samples), 'person')} of {benchmark.title} {split}{chose}; "
+        "single crop, no flip. "
         f"{benchmark.metric}: a joint is right within {benchmark.threshold} {benchmark.unit} of its annotation."
     )
     return [

@@ -16,6 +16,7 @@ import numpy as np
 from experiments.command import run
 from pose_regression.data import lsp, soft_labels
 from pose_regression.skeleton import COCO
+from pose_regression.wording import quantity
 
 
 def main() -> None:
@@ -35,7 +36,8 @@ def main() -> None:
     values = np.stack(list(taught(teacher, samples, size=size)))
     values[..., 2] = weight_of(values[..., 2])
     soft_labels.write(options.output, [soft_labels.digest(sample.image) for sample in samples], values, COCO)
-    print(f"{len(samples)} people, {np.mean(values[..., 2] > 0):.0%} of their joints labelled, in {options.output}")
+    labelled = np.mean(values[..., 2] > 0)
+    print(f"{quantity(len(samples), 'person')}, {labelled:.0%} of the joints labelled, in {options.output}")
 
 
 if __name__ == "__main__":

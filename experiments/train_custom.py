@@ -20,6 +20,7 @@ longer side of its person's box, hidden joints included, ones that are not label
 from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of, show
 from pose_regression.training.experiment import Coco
+from pose_regression.wording import quantity
 
 
 def main() -> None:
@@ -38,7 +39,8 @@ def main() -> None:
     picture = directory / "predictions.png"
     save_predictions(picture, people.validation, found, skeleton, annotated=skeleton)
     scores = people.score(people.validation, found)
-    print(f"\n{people.title} on {len(people.validation)} people to validate on, best epoch\n")
+    everybody = quantity(len(people.validation), "person")
+    print(f"\n{people.title} on {everybody} to validate on, best epoch\n")
     width = max(map(len, scores))
     print(*(f"  {name:<{width}}  {value:5.1f}" for name, value in scores.items()), sep="\n")
     print(f"\nweights  {weights}\ncurves   {directory / 'curves.png'}\npicture  {picture}")

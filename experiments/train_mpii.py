@@ -14,6 +14,7 @@ from experiments.command import run as command
 from experiments.flags import experiment_of, parser_of, show
 from pose_regression.evaluation.paper import format_table
 from pose_regression.training.experiment import Mpii
+from pose_regression.wording import quantity
 
 
 def main() -> None:
@@ -31,7 +32,8 @@ def main() -> None:
     pixels, skeleton = predict_best(directory, people.validation)
     picture = directory / "predictions.png"
     save_predictions(picture, people.validation, pixels, skeleton)
-    print(f"\nPCKh@0.5 on {len(people.validation)} validation people, single crop, best epoch\n")
+    everybody = quantity(len(people.validation), "person")
+    print(f"\nPCKh@0.5 on {everybody} to validate on, single crop, best epoch\n")
     print(format_table([("best.weights.h5", people.score(people.validation, pixels))]))
     print(f"\nweights  {directory / 'best.weights.h5'}\ncurves   {directory / 'curves.png'}\npicture  {picture}")
 

@@ -307,7 +307,7 @@ FAULTS = [
     (_set(*PERSON, "bbox", [1, 2, 3, float("inf")]), "annotations[0]: 'bbox' must be 4 numbers"),
     (_set(*PERSON, "bbox", [1, 2, 0, 9]), "annotations[0]: 'bbox' must be 4 numbers, at least a pixel wide and high"),
     (_set(*PERSON, "bbox", [100, 2, 9, 9]), "annotations[0]: its bbox lies outside its picture of 100 x 120 pixels"),
-    (_set(*PERSON, "iscrowd", 1), "nobody to train on. Received: 2 crowds, 1 people without keypoints"),
+    (_set(*PERSON, "iscrowd", 1), "Received: 2 annotations of crowds, 1 annotation without keypoints"),
 ]
 
 

@@ -56,6 +56,17 @@ def test_resume_compares_experiments_but_for_what_may_change(tmp_path):
         keep_experiment(path, made, resume=True)
 
 
+def test_a_run_from_before_a_field_goes_on_with_its_default(tmp_path):
+    path, made = tmp_path / "options.json", Experiment(Mpii(Path("a")))
+    keep_experiment(path, made, resume=False)
+    kept = json.loads(path.read_text(encoding="utf-8"))
+    del kept["experiment"]["data"]["pictures"]
+    path.write_text(json.dumps(kept), encoding="utf-8")
+    keep_experiment(path, made, resume=True)
+    with pytest.raises(PoseError, match="started with pictures=2000. Received: 30"):
+        keep_experiment(path, replace(made, data=Mpii(Path("a"), pictures=30)), resume=True)
+
+
 def test_a_run_that_used_what_is_gone_is_not_continued_without_it(tmp_path):
     path, made = tmp_path / "options.json", Experiment(Lsp(Path("a")))
     keep_experiment(path, made, resume=False)

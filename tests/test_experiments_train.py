@@ -3,6 +3,7 @@
 import csv
 import json
 from collections import Counter
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -14,7 +15,7 @@ from experiments import train_lsp, train_mpii
 from pose_regression.data import synthetic
 from pose_regression.errors import PoseError
 from pose_regression.model.load import load_model
-from pose_regression.training.experiment import Lsp
+from pose_regression.training.experiment import Lsp, Mpii
 from pose_regression.training.people import load_people
 from pose_regression.visualize import LEFT, RIGHT
 
@@ -103,6 +104,16 @@ def test_lsp_s_own_people_can_be_shown_more_often_than_those_of_the_extended_set
     assert len(shown) == 10 + 9 and len(people.validation) == 990
     with pytest.raises(PoseError, match="--repeat must be at least 1. Received: 0"):
         load_people(Lsp(leeds / "lsp", repeat=0))
+
+
+def test_rendered_people_are_as_many_as_asked_for(people, monkeypatch):
+    asked = []
+    monkeypatch.setattr(synthetic, "folder_of", lambda data: people)
+    monkeypatch.setattr(synthetic, "ensure", lambda folder, train=None: asked.append(train) or folder)
+    assert len(load_people(Mpii(Path("synthetic"), pictures=3)).validation) >= 4
+    assert asked == [3, None, None]  # then whatever is there
+    with pytest.raises(PoseError, match="--pictures says how many to render, with --data synthetic. Received: --data"):
+        load_people(Mpii(people, pictures=3))
 
 
 def test_missing_mpii_says_what_to_download_and_where_to(tmp_path, exit_status, capsys):

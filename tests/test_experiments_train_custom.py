@@ -107,7 +107,7 @@ def test_trained_weights_serve_predictor_and_predict_command(
     out = tmp_path / "run"
     assert command(joints, "--holdout", 0.25, "--output", out, *TINY) == 0
     printed = capsys.readouterr().out
-    assert f"{joints} joints: " in printed and "6 people to train on, 2 to validate on" in printed
+    assert printed.count(f"{joints} joints: ") == 1 and "6 people to train on, 2 to validate on" in printed
     assert f"PCK {names[-1]}" in printed
     assert np.asarray(Image.open(out / "predictions.png")).std() > 20
 

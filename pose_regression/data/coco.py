@@ -38,12 +38,13 @@ from pose_regression.errors import PoseError
 from pose_regression.files import read_json
 from pose_regression.geometry import invert, transform_points, window_of_box
 from pose_regression.skeleton import Skeleton, mirrored
+from pose_regression.wording import quantity
 
-__all__ = ["Annotated", "load", "skeleton_of"]
+__all__ = ["Annotated", "left_out", "load", "skeleton_of"]
 
-CROWD, UNLABELLED = "crowds", "people without keypoints"
-OTHER, UNUSABLE = "of other categories", "entries that cannot be used"
-MISSING = "people in pictures that are missing or of another size"
+CROWD, UNLABELLED = "of crowds", "without keypoints"
+OTHER, UNUSABLE = "of other categories", "that cannot be used"
+MISSING = "in pictures that are missing or of another size"
 """Why an annotation is skipped."""
 
 SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png")
@@ -147,12 +148,17 @@ def load(
             sample = Sample(picture.file, points[0], float(side), points[1:], supervised, turn=picture.turn)
             samples.append(replace(sample, image_index=index, person=number_of_person))
     if not samples:
-        reasons = ", ".join(f"{count} {reason}" for reason, count in skipped.items())
-        raise PoseError(f"{path} has nobody to train on. Received: {reasons}{first_wrong and f'; {first_wrong}'}")
+        received = left_out(skipped) + (first_wrong and f"; {first_wrong}")
+        raise PoseError(f"{path} has nobody to train on. Received: {received}")
     kind = next(entry for _, entry in wanted.values())
     names = tuple(kind["keypoints"])
     alone = sides.lonely(names) if kind.get("flip_pairs") is None else ()
     return Annotated(samples, skeleton, dict(skipped), names, alone, turned)
+
+
+def left_out(skipped: Mapping[str, int]) -> str:
+    """What `Annotated.skipped` counts, in words."""
+    return ", ".join(f"{quantity(count, 'annotation')} {reason}" for reason, count in skipped.items())
 
 
 def _wanted(

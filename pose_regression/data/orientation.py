@@ -14,6 +14,8 @@ from typing import Any, Literal
 import numpy as np
 from PIL import Image
 
+from pose_regression.wording import quantity
+
 __all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of", "upright_size"]
 
 Labels = Literal["upright", "file"]
@@ -122,5 +124,4 @@ def _sentence(answers: Sequence[Labels], untold: int, rest: Labels, wanted: Labe
     asked = "" if wanted else "; say --labels upright or --labels file if not"
     if untold:
         asked = f" ({untold} of these do not tell and are taken as {texts[rest]}){asked}"
-    counted = f"{len(answers)} {kind}{'s' if len(answers) > 1 else ''}"
-    return f"{_TURNED_BY[kind]} turns {counted}: {', '.join(parts)}{asked}."
+    return f"{_TURNED_BY[kind]} turns {quantity(len(answers), kind)}: {', '.join(parts)}{asked}."

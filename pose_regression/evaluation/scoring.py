@@ -32,6 +32,7 @@ from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import fetch_weights
 from pose_regression.skeleton import PA16J, Skeleton, reorder
 from pose_regression.visualize import save_image
+from pose_regression.wording import quantity
 
 SCORES_FILE = "scores.json"
 
@@ -165,9 +166,8 @@ def report(evaluation: Evaluation) -> str:
     """The scores as text: the paper's tables, then joint by joint, then block by block."""
     benchmark, result = evaluation.benchmark, evaluation.result
     label, split = Path(result["source"]["file"]).name, result["split"]
-    lines = [
-        f"{benchmark.title} {split}: {result['people']:,} people in {result['images']:,} images, {result['protocol']}"
-    ]
+    people, images = quantity(result["people"], "person"), quantity(result["images"], "image")
+    lines = [f"{benchmark.title} {split}: {people} in {images}, {result['protocol']}"]
     for metric, columns in result["scores"].items():
         ours = {"Mean pose": result["mean_pose"][metric]} if "mean_pose" in result else {}
         rows = with_quoted(benchmark.quoted.get((split, metric), ()), ours | {label: columns})

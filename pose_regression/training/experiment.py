@@ -8,7 +8,7 @@ The string below a field says what it is; `experiments.flags` shows it as the fl
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -112,6 +112,8 @@ class Mpii:
 
     folder: Path
     """MPII (see datasets/README.md), or 'synthetic' to render people"""
+    pictures: int = 2000
+    """training pictures to render, of 'synthetic'; another number than before replaces those"""
 
 
 @dataclass(frozen=True)
@@ -255,7 +257,7 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
         kept = read_options(path)["experiment"]
         if "data" not in kept:
             raise PoseError(f"--resume: the run in {path.parent} was started by an earlier version; continue it there.")
-        old = dict(_leaves(kept))
+        old = dict(_leaves(to_json(_plain(experiment.data)))) | dict(_leaves(kept))  # what came later has its default
         now = dict(_leaves(new))
         for name in old | now:
             if name not in FREE and old.get(name) != now.get(name):
@@ -267,6 +269,12 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
     command = [portable(Path(word)) if Path(word).is_absolute() else word for word in sys.argv]
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps({"experiment": new, "command": " ".join(command)}, indent=1), encoding="utf-8")
+
+
+def _plain(data: Data) -> Experiment:
+    """With the default wherever there is one."""
+    required = (entry.name for entry in fields(data) if entry.default is MISSING)
+    return Experiment(type(data)(**{name: getattr(data, name) for name in required}))
 
 
 def read_options(path: Path) -> dict[str, Any]:

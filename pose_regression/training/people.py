@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from pose_regression.data import coco, lsp, soft_labels
+from pose_regression.data import coco, lsp, soft_labels, synthetic
 from pose_regression.data.images import without_broken
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
@@ -15,6 +15,7 @@ from pose_regression.evaluation.metrics import joint_rates, pck_curve
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.skeleton import PA16J, Skeleton
 from pose_regression.training.experiment import Coco, Data, Lsp, Mpii
+from pose_regression.wording import quantity
 
 THRESHOLD = 0.1
 """Of PCK on one's own joints, in longer sides of the box; upright adults' PCKh@0.5 and PCK@0.2 come to about 0.07."""
@@ -37,6 +38,8 @@ class People:
     skeleton: Skeleton = PA16J
     lonely: tuple[str, ...] = ()
     """joints whose names show a side and have no partner: no picture is mirrored"""
+    notes: tuple[str, ...] = ()
+    """what was read from one's own files, a line each, for the user to check"""
 
 
 def load_people(data: Data) -> People:
@@ -51,7 +54,12 @@ def load_people(data: Data) -> People:
 
 
 def _mpii(data: Mpii) -> People:
-    rules = benchmarks.SYNTHETIC if str(data.folder) == "synthetic" else benchmarks.MPII
+    rules = benchmarks.MPII
+    if str(data.folder) == "synthetic":
+        rules = benchmarks.SYNTHETIC
+        synthetic.ensure(synthetic.folder_of(data.folder), train=data.pictures)
+    elif data.pictures != Mpii.pictures:
+        raise PoseError(f"--pictures says how many to render, with --data synthetic. Received: --data {data.folder}")
     training, validation = rules.load(data.folder, "train"), rules.load(data.folder, "val")
     images = Path(validation[0].image).parent
     if not images.is_dir():
@@ -84,12 +92,12 @@ def _lsp(data: Lsp) -> People:
 def _coco(data: Coco) -> People:
     annotated = coco.load(data.annotations, data.images, category=data.category, labels=data.labels)
     skeleton = annotated.skeleton
-    print(f"{len(skeleton)} joints: {_described(skeleton, annotated.written)}", flush=True)
-    _print_skipped(data.annotations, annotated)
+    notes = [f"{quantity(len(skeleton), 'joint')}: {_described(skeleton, annotated.written)}"]
+    notes += _skipped(data.annotations, annotated)
     if data.validation:
         folder = data.validation_images or data.images
         other = coco.load(data.validation, folder, category=data.category, labels=data.labels)
-        _print_skipped(data.validation, other)
+        notes += _skipped(data.validation, other)
         if other.skeleton.names != skeleton.names:
             raise PoseError(
                 f"{data.validation} has other joints than {data.annotations}: {', '.join(other.skeleton.names)}."
@@ -102,7 +110,8 @@ def _coco(data: Coco) -> People:
     def score(samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, float]:
         return score_pck(samples, pixels, skeleton)
 
-    return People(training, validation, score, "PCK", f"PCK@{THRESHOLD} of the box", skeleton, lonely=annotated.lonely)
+    title = f"PCK@{THRESHOLD} of the box"
+    return People(training, validation, score, "PCK", title, skeleton, annotated.lonely, tuple(notes))
 
 
 def hold_out(samples: Sequence[Sample], fraction: float) -> tuple[list[Sample], list[Sample]]:
@@ -150,9 +159,6 @@ def _renamed(a: str, b: str, first: str, second: str) -> str:
     return "" if (a, b) == (first, second) else f" (called {a}, {b})"
 
 
-def _print_skipped(path: Path, annotated: coco.Annotated) -> None:
-    reasons = [f"{count} {reason}" for reason, count in annotated.skipped.items() if count]
-    if reasons:
-        print(f"{path}: skipped {', '.join(reasons)}.", flush=True)
-    if annotated.turned:
-        print(f"{path}: {annotated.turned}", flush=True)
+def _skipped(path: Path, annotated: coco.Annotated) -> list[str]:
+    reasons = coco.left_out({reason: count for reason, count in annotated.skipped.items() if count})
+    return [f"{path}: {note}" for note in (reasons and f"skipped {reasons}.", annotated.turned) if note]

@@ -29,6 +29,7 @@ from pose_regression.training.machine import Scope, device_count, dtype_of, set_
 from pose_regression.training.people import People, load_people
 from pose_regression.training.supervision import Supervision, compile_model, supervision_of
 from pose_regression.training.tensorboard import TensorBoard
+from pose_regression.wording import quantity
 
 FEW = 50
 """People to validate on; with fewer, a score's standard error exceeds 5 points or so."""
@@ -64,6 +65,8 @@ def run(experiment: Experiment, directory: str | Path, *, resume: bool = False, 
     experiment = replace(experiment, machine=machine)
     keras.config.set_dtype_policy(machine.dtype)
     people = load_people(experiment.data)
+    for note in people.notes:
+        print(note, flush=True)
     first = machine.host_index == 0
     with run_directory(directory, resume=resume, force=force) if first else nullcontext(directory):
         if first:
@@ -86,7 +89,7 @@ def _train(experiment: Experiment, people: People, directory: Path, scope: Scope
     recipe, training, validation = experiment.recipe, people.training, people.validation
     batch = batch_of(len(training), recipe.batch_size, device_count(experiment.machine))
     if batch != recipe.batch_size:
-        print(f"{len(training)} people do not fill a batch of {recipe.batch_size}: it has {batch}.", flush=True)
+        print(f"A batch has {batch} in place of {recipe.batch_size}: there are no more to train on.", flush=True)
         recipe = replace(recipe, batch_size=batch)
     if people.lonely and recipe.augmentation.flip:
         print(f"No picture is mirrored, as {', '.join(people.lonely)} show a side and have no partner: say with "
@@ -94,17 +97,18 @@ def _train(experiment: Experiment, people: People, directory: Path, scope: Scope
         recipe = replace(recipe, augmentation=replace(recipe.augmentation, flip=0.0))
     steps = steps_of(len(training), batch)
     if len(validation) < hosts.count():
-        raise PoseError(f"{len(validation)} people to validate on are too few for {hosts.count()} hosts.")
+        raise PoseError(f"{hosts.count()} hosts need as many people to validate on. Received: {len(validation)}")
     supervision = supervision_of(recipe)
     with scope():
         network = _network(experiment, people, supervision.outputs)
         compile_model(network, recipe, steps_per_epoch=steps)
     print(
-        f"{len(training)} people to train on, {len(validation)} to validate on, "
-        f"{network.count_params():,} parameters, {steps} batches an epoch.", flush=True,
+        f"{quantity(len(training), 'person')} to train on, {len(validation):,} to validate on, "
+        f"{network.count_params():,} parameters, {quantity(steps, 'batch')} an epoch.", flush=True,
     )  # fmt: skip
     if len(validation) < FEW:
-        print(f"With {len(validation)} people to validate on, scores say little: trust no difference.", flush=True)
+        few = quantity(len(validation), "person")
+        print(f"With {few} to validate on, scores say little: trust no difference.", flush=True)
     report = TensorBoard(directory / "tensorboard", validation, people.skeleton) if hosts.first() else None
     train(
         network, training, _validation(people, supervision), recipe, directory, seed=experiment.seed,

@@ -23,6 +23,7 @@ def draw_crops(experiment: Experiment, path: Path) -> str:
     numbers of joints in the crop, annotated but outside of it, and not annotated.
     """
     people = load_people(experiment.data)
+    print(*people.notes, sep="\n")
     samples, size = people.training, experiment.network.input_size
     chosen = np.random.default_rng(experiment.seed).permutation(len(samples))[:COUNT]
     shown = without_broken([samples[i] for i in chosen])

@@ -20,6 +20,7 @@ from pose_regression.visualize import save_image
 
 RENDERER = 2  # raised whenever the pictures of a seed change, so that `ensure` renders them again
 FOLDER = Path("datasets/synthetic")  # what `--data synthetic` means to every command
+TRAIN = 2000  # training pictures, where nobody says another number
 RELEASE_FILE = "mpii_human_pose_v1_u12_1.mat"
 SIZES = ((320, 256), (288, 224), (288, 288), (256, 256), (256, 320), (320, 240))
 _PARAMETERS_FILE = "synthetic.json"
@@ -34,23 +35,25 @@ def folder_of(data: str | Path) -> Path:
 def ensure(
     directory: str | Path,
     *,
-    train: int = 2000,
+    train: int | None = None,
     validation: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
 ) -> Path:
-    """Render the data set into `directory` unless it is there already, and say which in one line.
+    """Render the data set into `directory` unless it is there already.
 
-    Args, errors: as `write`; without `progress`, every tenth part of the pictures is printed.
+    Args, errors: as `write`; without `train`, any number of training pictures is what is wanted, and `TRAIN` are
+        rendered. Without `progress`, every tenth part of the pictures is printed.
 
     Returns:
         `directory`, for `mpii.load`.
     """
     directory = Path(directory)
-    wanted = _parameters(train, validation, seed)
-    if (directory / RELEASE_FILE).is_file() and _read_parameters(directory) == wanted:
-        print(f"Synthetic people: using {directory} ({train} training, {validation} validation pictures).", flush=True)
-    else:
+    there = _read_parameters(directory) if (directory / RELEASE_FILE).is_file() else None
+    if train is None:
+        train = TRAIN
+        there = there and there | {"train": train}
+    if there != _parameters(train, validation, seed):
         print(f"Synthetic people: rendering {train + validation} pictures into {directory} ...", flush=True)
         write(directory, train=train, validation=validation, seed=seed, progress=progress or _tenths())
     return directory
@@ -59,7 +62,7 @@ def ensure(
 def write(
     directory: str | Path,
     *,
-    train: int = 2000,
+    train: int = TRAIN,
     validation: int = 200,
     seed: int = 0,
     progress: Callable[[int, int], None] | None = None,
