@@ -6,7 +6,7 @@
         --validation person_keypoints_val2017.json --validation-images val2017
 
 The first suits some hundred to some thousand pictures: a small network that starts from weights for other joints, of
-which all fits but the layers that make heat maps and take them in. 450 rendered people with 5 joints, 8
+which all fits but the heat maps of joints that it has no name of. 450 rendered people with 5 joints, 8
 epochs: 68 PCK, and 4 without --weights (with K = 2 and the `small` of before). The second is the paper's network and
 recipe from scratch, and wants a GPU. `pose_regression/data/coco.py` says what is read from the file, how left and
 right are told, and what is skipped.

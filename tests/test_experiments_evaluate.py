@@ -212,7 +212,7 @@ def test_mpii_validation_scores_every_person_in_the_lists_order(monkeypatch, cap
         "--output", output,
     )  # fmt: skip
     text = capsys.readouterr().out
-    assert "MPII val: 2 people in 1 images" in text
+    assert "MPII val: 2 people in 1 image," in text
     assert row(text, "p.npy") == ["100.0"] * 3 + ["75.0"] + ["100.0"] * 3 + [f"{100 * 27 / 28:.1f}"]
     assert row(text, "Soft-argmax, context, alpha = 0.8 (quoted)")[-1] == "89.1"
     saved = load_predictions(output / "predictions.json", MPII)

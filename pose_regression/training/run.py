@@ -31,6 +31,9 @@ from pose_regression.training.supervision import Supervision, compile_model, sup
 from pose_regression.training.tensorboard import TensorBoard
 from pose_regression.wording import quantity
 
+_MAPS_AXIS = {"/heatmaps/kernel": 3, "/project/kernel": 2}
+"""The weights whose shape the joints decide, and along which axis their maps lie."""
+
 FEW = 50
 """People to validate on; with fewer, a score's standard error exceeds 5 points or so."""
 
@@ -175,14 +178,15 @@ def _alone(report: Callable) -> Callable:
 
 
 def start_from(model: PoseRegressor, weights: str | Path) -> None:
-    """Give `model` the weights of a network for any joints, except to the layers whose shape the joints decide.
+    """Give `model` the weights of a network for any joints; maps go by the joints' names, those of others begin afresh.
 
     Of a network with fewer features or blocks, it begins as that one grown (`model.growth`).
 
     Raises:
         PoseError: no such weights, or a network that is larger or built otherwise; `model` is then unchanged.
     """
-    source = {name: np.array(variable.value) for name, variable in named_weights(load_model(weights)[0]).items()}
+    trained, skeleton = load_model(weights)
+    source = {name: np.array(variable.value) for name, variable in named_weights(trained).items()}
     variables = named_weights(model)
     shapes = {name: tuple(variable.shape) for name, variable in variables.items()}
     if any(
@@ -194,13 +198,35 @@ def start_from(model: PoseRegressor, weights: str | Path) -> None:
         except PoseError as error:
             raise PoseError(f"--weights {weights} is a network of another size: {error}") from error
         print(f"{weights} is a smaller network: this one begins as it, grown.", flush=True)
+    mine = model.skeleton
+    if mine and mine.names != skeleton.names:
+        known = [name for name in mine.names if name in skeleton.names]
+        print(f"{weights}: maps of {len(known)} of {quantity(len(mine), 'joint')} go on, by name.", flush=True)
+        for name, value in source.items():
+            if axis := next((axis for end, axis in _MAPS_AXIS.items() if name.endswith(end)), 0):
+                source[name] = _with_known(np.array(variables[name].value), value, axis, mine, skeleton)
     for name, variable in variables.items():
         if source[name].shape == shapes[name]:
             variable.assign(source[name])
 
 
+def _with_known(fresh: np.ndarray, trained: np.ndarray, axis: int, mine: Skeleton, theirs: Skeleton) -> np.ndarray:
+    """`fresh` with the trained maps, along `axis`, of the joints that both skeletons have."""
+    result, source = np.moveaxis(fresh, axis, 0), np.moveaxis(trained, axis, 0)
+    for name in set(mine.names) & set(theirs.names):
+        for to, of in zip(_maps_of(name, mine, len(result)), _maps_of(name, theirs, len(source)), strict=False):
+            result[to] = source[of]
+    return fresh
+
+
+def _maps_of(name: str, joints: Skeleton, maps: int) -> list[int]:
+    """Which of a network's `maps` are a joint's: its part map, and its context maps."""
+    joint, count = joints.index(name), len(joints)
+    context = maps // count - 1
+    return [joint, *range(count + joint * context, count + (joint + 1) * context)]
+
+
 def _features(name: str, shape: tuple[int, ...], maps: int = 0) -> tuple[int, ...]:
     """A weight's shape with another number of maps."""
-    if name.endswith("/heatmaps/kernel"):
-        return (*shape[:3], maps)
-    return (*shape[:2], maps, shape[3]) if name.endswith("/project/kernel") else shape
+    axis = next((axis for end, axis in _MAPS_AXIS.items() if name.endswith(end)), len(shape))
+    return tuple(maps if i == axis else length for i, length in enumerate(shape))
