@@ -174,10 +174,16 @@ def test_missing_images_are_counted_and_their_source_is_named(tmp_path):
 def test_data_synthetic_means_the_same_folder_to_everybody(tmp_path, monkeypatch):
     rendered = []
     monkeypatch.setattr(synthetic, "ensure", lambda folder: rendered.append(folder) or folder)
-    monkeypatch.setattr(benchmarks.mpii, "load", lambda folder, split: [])
+    monkeypatch.setattr(benchmarks.mpii, "load", lambda folder, split: ["somebody"])
     SYNTHETIC.load("synthetic")
     SYNTHETIC.load(tmp_path)
     assert rendered == [synthetic.FOLDER, tmp_path]
+
+
+def test_a_split_without_people_is_said(tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmarks.mpii, "load", lambda folder, split, annotation: [])
+    with pytest.raises(PoseError, match=f"^{tmp_path} has nobody in the split test of MPII.$"):
+        MPII.load(tmp_path, "test")
 
 
 # Quoted rows

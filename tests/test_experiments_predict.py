@@ -256,8 +256,8 @@ def test_inputs_are_found_once_and_in_order(tmp_path, monkeypatch):
     given = ["photos/b.jpg", "photos", "photos/*.jpg", "photos/[1].jpg", "photos/../photos/b.jpg", "missing.jpg"]
     found = bulk.find_inputs([*given, str(tmp_path / "photos/a.PNG")]).paths
     assert [path.as_posix() for path in found] == ["photos/b.jpg", "photos/[1].jpg", "photos/a.PNG", "missing.jpg"]
-    for wrong in (["*.gif"], [str(tmp_path)]):
-        with pytest.raises(PoseError, match=r"No file fits the pattern '\*.gif'|has no images"):
+    for wrong in (["*.gif"], [str(tmp_path)], ["missing.jpg"]):
+        with pytest.raises(PoseError, match=r"No file fits the pattern '\*.gif'|has no images|missing.jpg cannot"):
             bulk.find_inputs(wrong)
 
 

@@ -80,14 +80,18 @@ class Benchmark:
             annotation: a file in the official layout in place of the folder's own.
 
         Raises:
-            PoseError: a file is absent or damaged, the split unknown, or `annotation` given where none is taken.
+            PoseError: a file is absent or damaged, the split unknown or empty, or `annotation` given where none is
+                taken.
         """
         split = self.splits[0] if split is None else split
         if split not in self.splits:
             raise PoseError(f"{self.title} has the splits {', '.join(self.splits)}. Received: {split}")
         if annotation and not self.official:
             raise PoseError(f"{self.title} takes no other annotation than its own. Received: {annotation}")
-        return self.read(Path(folder), split, annotation)
+        samples = self.read(Path(folder), split, annotation)
+        if not samples:
+            raise PoseError(f"{annotation or folder} has nobody in the split {split} of {self.title}.")
+        return samples
 
     def require_images(self, samples: Sequence[Sample]) -> None:
         """`PoseError` that says what to download if an image is not there."""

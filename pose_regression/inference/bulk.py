@@ -48,8 +48,8 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
     """The files, each once, in their order; folders and patterns sorted by name.
 
     Raises:
-        PoseError: a folder without images, or a pattern that fits nothing. A file that doesn't exist is reported later,
-            as other broken ones are.
+        PoseError: a folder without images, a pattern that fits nothing, or one file alone that doesn't exist. Of
+            several files it is reported later, as other broken ones are.
     """
     paths: list[Source] = []
     left: Counter[str] = Counter()
@@ -73,7 +73,13 @@ def find_inputs(inputs: Sequence[str]) -> Inputs:
     once: dict[Source, Source] = {}
     for path in paths:
         once.setdefault(path if isinstance(path, str) else Path(os.path.abspath(path)), path)
-    return Inputs(list(once.values()), left)
+    found = list(once.values())
+    if len(found) == 1 and isinstance(found[0], Path):  # no network is loaded for it
+        try:
+            found[0].stat()
+        except OSError as error:
+            raise PoseError(f"{found[0]} cannot be read: {error.strerror}.") from error
+    return Inputs(found, left)
 
 
 def overlay_paths(paths: Sequence[Source], folder: Path) -> list[Path]:
