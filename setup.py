@@ -32,6 +32,7 @@ setup(
             "pytest>=8", "fastapi>=0.115", "uvicorn>=0.30", "jax>=0.7", "nbclient>=0.10", "ipykernel>=6.29",
         ],
         "hosts": ["jax>=0.7"],
+        "torch": ["torch>=2.9"],
         "ray": ["ray[data]>=2.60"],
         "jupyter": ["jupyterlab>=4.3", "ipykernel>=6.29"],
         "dev": [

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import scipy.io
 from pictures import encode
 from PIL import Image
 
@@ -182,3 +183,18 @@ def low_precision(request):
     keras.config.set_dtype_policy(request.param)
     yield request.param
     keras.config.set_dtype_policy(before)
+
+
+@pytest.fixture(scope="session")
+def leeds(tmp_path_factory):
+    """LSP and, of nine images, LSPET."""
+    folder, rng = tmp_path_factory.mktemp("leeds"), np.random.default_rng(0)
+    picture = Image.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8))
+    for name, count, axes in (("lsp", 2000, (0, 1, 2)), ("lspet", 9, (1, 0, 2))):
+        (folder / name / "images").mkdir(parents=True)
+        for i in range(count):
+            picture.save(folder / name / "images" / (f"im{i + 1:04d}.jpg" if name == "lsp" else f"im{i + 1:05d}.jpg"))
+        flag = np.full((1, 14, count), float(name == "lspet"))
+        joints = np.concatenate([rng.uniform(5, 25, (2, 14, count)), flag]).transpose(axes)
+        scipy.io.savemat(folder / name / "joints.mat", {"joints": joints}, do_compression=True)
+    return folder

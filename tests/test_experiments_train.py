@@ -8,7 +8,6 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
-import scipy.io
 from PIL import Image
 
 from experiments import train_lsp, train_mpii
@@ -68,21 +67,6 @@ def test_show_draws_what_the_network_would_see_and_trains_nothing(people, tmp_pa
     # The limbs of either side, among the crops.
     for color in (LEFT, RIGHT):
         assert (np.abs(sheet.astype(int) - color).max(axis=-1) < 12).sum() > 50
-
-
-@pytest.fixture(scope="module")
-def leeds(tmp_path_factory):
-    """LSP and, of nine images, LSPET."""
-    folder, rng = tmp_path_factory.mktemp("leeds"), np.random.default_rng(0)
-    picture = Image.fromarray(rng.integers(0, 255, (40, 30, 3), dtype=np.uint8))
-    for name, count, axes in (("lsp", 2000, (0, 1, 2)), ("lspet", 9, (1, 0, 2))):
-        (folder / name / "images").mkdir(parents=True)
-        for i in range(count):
-            picture.save(folder / name / "images" / (f"im{i + 1:04d}.jpg" if name == "lsp" else f"im{i + 1:05d}.jpg"))
-        flag = np.full((1, 14, count), float(name == "lspet"))
-        joints = np.concatenate([rng.uniform(5, 25, (2, 14, count)), flag]).transpose(axes)
-        scipy.io.savemat(folder / name / "joints.mat", {"joints": joints}, do_compression=True)
-    return folder
 
 
 @pytest.mark.slow
