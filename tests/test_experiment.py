@@ -154,3 +154,10 @@ def test_flags_of_ones_own_joints_reach_their_fields():
     assert (plain.data.category, plain.data.labels, plain.recipe.augmentation.flip) == (None, None, 0.5)
     with pytest.raises(SystemExit):
         parsed(Coco, *given, "--labels", "sideways")
+
+
+def test_what_to_start_from_is_said_of_weights():
+    with pytest.raises(PoseError, match=r"^start=stem needs weights, whose stem it is\.$"):
+        Experiment(Mpii(Path("mpii")), start="stem")
+    with pytest.raises(PoseError, match=r"^start must be network or stem\. Received: blocks$"):
+        Experiment(Mpii(Path("mpii")), weights="small", start="blocks")

@@ -52,6 +52,17 @@ def test_maps_of_joints_that_the_weights_know_go_on_by_name(tmp_path, capsys):
             np.testing.assert_array_equal(found, source, err_msg=name)
 
 
+def test_a_stem_goes_on_alone(tmp_path):
+    trained = PoseRegressor((64, 64, 3), num_blocks=2, width=16)
+    save_weights(trained, tmp_path / "a.weights.h5")
+    started = PoseRegressor((32, 32, 3), num_blocks=1, width=16, num_context=0)
+    before = {name: np.array(variable) for name, variable in named_weights(started).items()}
+    start_from(started, tmp_path / "a.weights.h5", "stem")
+    for name, variable in named_weights(started).items():
+        source = named_weights(trained)[name] if name.startswith("stem/") else before[name]
+        np.testing.assert_array_equal(variable, source, err_msg=name)
+
+
 def test_the_network_knows_the_joints_of_the_people():
     joints = replace(PA16J, names=tuple(f"joint {i}" for i in range(16)), limbs=())
     people = People([], [], score=lambda *_: {}, total="PCK", title="PCK", skeleton=joints)

@@ -194,8 +194,16 @@ class Experiment:
     machine: Machine = field(default_factory=Machine)
     weights: str = "none"
     """name or file of weights to start from, of any joints; 'none' for from scratch"""
+    start: Literal["network", "stem"] = "network"
+    """what of those weights: all that fits, or the stem alone, so that every block is learned afresh"""
     seed: int = 0
     """of initial weights, order and augmentation"""
+
+    def __post_init__(self):
+        if self.start not in ("network", "stem"):
+            raise PoseError(f"start must be network or stem. Received: {self.start}")
+        if self.start == "stem" and self.weights == "none":
+            raise PoseError("start=stem needs weights, whose stem it is.")
 
 
 FREE = ("machine.hosts", "machine.host_index", "machine.gpu_memory", "machine.save_every", "machine.cache")

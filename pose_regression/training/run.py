@@ -5,6 +5,7 @@ from contextlib import nullcontext
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
@@ -128,7 +129,7 @@ def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegres
         num_context=asked.context, alpha=asked.alpha, outputs=outputs, skeleton=people.skeleton,
     )  # fmt: skip
     if experiment.weights != "none":
-        start_from(network, experiment.weights)
+        start_from(network, experiment.weights, experiment.start)
     return network
 
 
@@ -177,10 +178,11 @@ def _alone(report: Callable) -> Callable:
     return told
 
 
-def start_from(model: PoseRegressor, weights: str | Path) -> None:
+def start_from(model: PoseRegressor, weights: str | Path, part: Literal["network", "stem"] = "network") -> None:
     """Give `model` the weights of a network for any joints; maps go by the joints' names, those of others begin afresh.
 
-    Of a network with fewer features or blocks, it begins as that one grown (`model.growth`).
+    Of a network with fewer features or blocks, it begins as that one grown (`model.growth`). Of the part "stem", only
+    the stem goes on.
 
     Raises:
         PoseError: no such weights, or a network that is larger or built otherwise; `model` is then unchanged.
@@ -199,14 +201,14 @@ def start_from(model: PoseRegressor, weights: str | Path) -> None:
             raise PoseError(f"--weights {weights} is a network of another size: {error}") from error
         print(f"{weights} is a smaller network: this one begins as it, grown.", flush=True)
     mine = model.skeleton
-    if mine and mine.names != skeleton.names:
+    if part == "network" and mine and mine.names != skeleton.names:
         known = [name for name in mine.names if name in skeleton.names]
         print(f"{weights}: maps of {len(known)} of {quantity(len(mine), 'joint')} go on, by name.", flush=True)
         for name, value in source.items():
             if axis := next((axis for end, axis in _MAPS_AXIS.items() if name.endswith(end)), 0):
                 source[name] = _with_known(np.array(variables[name].value), value, axis, mine, skeleton)
     for name, variable in variables.items():
-        if source[name].shape == shapes[name]:
+        if source[name].shape == shapes[name] and (part == "network" or name.startswith("stem/")):
             variable.assign(source[name])
 
 

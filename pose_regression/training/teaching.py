@@ -12,6 +12,7 @@ from pose_regression.errors import PoseError
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.torch_graph import Tensors
 from pose_regression.model.weights import save_weights
+from pose_regression.skeleton import PA16J
 from pose_regression.training.experiment import Lsp
 from pose_regression.training.loop import with_learned
 from pose_regression.training.on_gpu import Pictures, Trainer, read_pictures
@@ -100,6 +101,6 @@ def _mended(teacher: Trainer, labelled: Sequence[Sample], others: Sequence[Sampl
 def _written(trainer: Trainer, people: People, path: Path) -> Path:
     network = trainer.network
     network.set_weights(trainer.graph.weights(trainer.kept))
-    skeleton = with_learned(network.skeleton, people.training)
+    skeleton = with_learned(network.skeleton or PA16J, people.training)
     save_weights(network, path, skeleton=skeleton, notes={"scores": {"score": trainer.best}})
     return path
