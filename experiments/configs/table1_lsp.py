@@ -4,8 +4,8 @@ Command:  python -m experiments.ablation_table1 --config table1_lsp --seeds 5
 Cost:     to be measured
 Expected: docs/results/table1_lsp.md.
 
-Every network begins with the stem of `small`, and its two blocks afresh: what the rows differ in is learned by each from
-nothing, and what they share need not be learned twenty times.
+Every network begins with the stem of `small`, and its two blocks afresh: what the rows differ in is learned by each
+from nothing, and what they share need not be learned twenty times.
 """
 
 from dataclasses import replace
