@@ -12,6 +12,7 @@ from pose_regression.model.load import load_model  # noqa: E402
 from pose_regression.model.network import PoseRegressor  # noqa: E402
 from pose_regression.model.weights import save_weights  # noqa: E402
 from pose_regression.skeleton import COCO  # noqa: E402
+from pose_regression.training import on_gpu  # noqa: E402
 from pose_regression.training.experiment import Lsp  # noqa: E402
 from pose_regression.training.teaching import teach  # noqa: E402
 
@@ -21,11 +22,12 @@ def data(leeds, tmp_path):
     image = soft_labels.digest(leeds / "lspet/images/im00001.jpg")
     joints = np.random.default_rng(0).uniform(5, 25, (1, 17, 2))
     soft_labels.write(tmp_path / "soft.csv.gz", [image], np.concatenate([joints, np.ones((1, 17, 1))], -1), COCO)
-    return Lsp(leeds / "lsp", extra=leeds / "lspet", holdout=20, soft_labels=tmp_path / "soft.csv.gz")
+    return Lsp(leeds / "lsp", extra=leeds / "lspet", holdout=950, soft_labels=tmp_path / "soft.csv.gz")
 
 
 @pytest.mark.slow
-def test_both_networks_are_trained_and_written(data, tmp_path):
+def test_both_networks_are_trained_and_written(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(on_gpu, "STEPS", 2)
     keras.utils.set_random_seed(0)
     start = tmp_path / "start.weights.h5"
     save_weights(PoseRegressor((32, 32, 3), num_blocks=1, width=16), start)

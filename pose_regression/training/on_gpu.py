@@ -34,6 +34,9 @@ MAP_WEIGHT = 0.3
 AVERAGE = 0.999
 STATISTICS_BATCHES = 20
 
+STEPS = 50
+"""Between two changes of the rate."""
+
 
 @dataclass(frozen=True)
 class Pictures:
@@ -241,7 +244,7 @@ class Trainer:
             floor: part of the rate at the end; 1 keeps it.
             looks: how often the average is scored.
         """
-        begin, slice_of, epoch, told, looked = time.monotonic(), 50 * self.batch_size, 0, 0.0, 1
+        begin, slice_of, epoch, told, looked = time.monotonic(), STEPS * self.batch_size, 0, 0.0, 1
         plan = plan_epoch(people, PA16J, seed=seed, epoch=epoch, augmentation=augmentation)
         while (done := (time.monotonic() - begin) / seconds) < 1:
             if len(plan) < slice_of:
