@@ -83,7 +83,7 @@ def average(estimates: Sequence[Estimate]) -> Estimate:
     """The mean of the same people's estimates, in float32."""
 
     def mean(arrays: Sequence[np.ndarray]) -> np.ndarray:
-        return np.mean(arrays, axis=0).astype(np.float32)
+        return (np.mean(arrays, axis=0) if len(arrays) > 1 else arrays[0]).astype(np.float32)
 
     sure = [estimate.confidence for estimate in estimates if estimate.confidence is not None]
     return Estimate(

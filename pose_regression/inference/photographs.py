@@ -14,8 +14,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import Any, cast
+from typing import IO, Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -111,8 +110,9 @@ def open_photograph(image: ImageLike, name: str) -> Photograph:
     if isinstance(image, (str, os.PathLike, bytes)):
         with _opened(image, name) as picture:
             if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                content = image if isinstance(image, bytes) else Path(image).read_bytes()
-                return _photograph(name, content, picture.size, turn_of(picture))
+                turn, file = turn_of(picture), cast(IO[bytes], picture.fp)
+                file.seek(0)
+                return _photograph(name, file.read(), picture.size, turn)
             pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
             return _photograph(name, pixels, picture.size, turn_of(picture))
     if isinstance(image, Image.Image):
@@ -130,8 +130,6 @@ def _photograph(name: str, content: bytes | np.ndarray, stored: tuple[int, int],
 def _opened(image: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.Image]:
     """The picture with its header read; whatever goes wrong with the file, here or in the block, is a `PoseError`."""
     try:
-        if image == b"" if isinstance(image, bytes) else not os.path.getsize(image) and os.path.isfile(image):
-            raise PoseError(f"{name} is empty.")
         with _open_large(io.BytesIO(image) if isinstance(image, bytes) else image) as picture:
             _check_size(picture, name)
             if picture.format == "EPS":  # PIL would have Ghostscript run it
@@ -142,7 +140,10 @@ def _opened(image: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.
     except Image.DecompressionBombError as error:
         raise PoseError(f"{name} announces far more than {MAX_PIXELS} pixels.") from error
     except UnidentifiedImageError as error:
-        if _is_heic(image):
+        start = _start_of(image)
+        if not start:
+            raise PoseError(f"{name} is empty.") from error
+        if start[4:8] == b"ftyp" and start[8:12] in _HEIC:
             raise PoseError(f"{name} is damaged, or needs pip install pillow-heif: it is HEIC.") from error
         raise PoseError(f"{name} is not an image of a known format, or is damaged.") from error
     except OSError as error:
@@ -152,10 +153,12 @@ def _opened(image: str | os.PathLike[str] | bytes, name: str) -> Iterator[Image.
         raise PoseError(f"{name} cannot be read: {error}.") from error
 
 
-def _is_heic(image: str | os.PathLike[str] | bytes) -> bool:
+def _start_of(image: str | os.PathLike[str] | bytes) -> bytes:
     with io.BytesIO(image) if isinstance(image, bytes) else open(image, "rb") as file:
-        start = file.read(12)
-    return start[4:8] == b"ftyp" and start[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
+        return file.read(12)
+
+
+_HEIC = (b"heic", b"heix", b"heim", b"heis", b"hevc", b"mif1", b"msf1")
 
 
 _OPENING = threading.Lock()
