@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from pictures import turn_video
+from walkers import HEIGHT, WIDTH, two_walkers
 
 from experiments.predict import Progress
 from pose_regression.errors import PoseError
@@ -16,6 +17,7 @@ from pose_regression.inference.boxes import Boxes, People
 from pose_regression.inference.coco_files import Found, write_results
 from pose_regression.inference.encoders import video_writer
 from pose_regression.inference.pose import Pose
+from pose_regression.inference.predictor import PosePredictor
 from pose_regression.inference.video import read_frames
 from pose_regression.inference.video_poses import Following, boxes_of_poses, predict_video
 from pose_regression.skeleton import Skeleton
@@ -184,3 +186,23 @@ def test_a_frame_that_goes_wrong_is_named(place):
 
     found = run(place, stream, None)
     assert found.broken == [f"{place.video}#000003: its boxes are wrong"]
+
+
+@pytest.mark.slow
+def test_two_rendered_people_who_walk_past_each_other_three_times_keep_their_numbers(place):
+    predictor, where = PosePredictor("small"), []
+    with video_writer(place.video, size=(WIDTH, HEIGHT), rate=12.5) as write:
+        for pixels, joints in two_walkers(seconds=10, rate=12.5):
+            write(pixels, len(where) / 12.5)
+            where.append(joints.mean(axis=1))
+    gaps = [middles[1, 0] - middles[0, 0] for middles in where]
+    assert np.count_nonzero(np.diff(np.sign(gaps))) == 3
+    place.output.found = Found(predictor.skeleton)
+    numbers = []
+    for frame, pose in run(place, predictor.stream).people:
+        if abs(gaps[frame]) > 80:  # else one hides the other
+            distances = np.linalg.norm(where[frame] - pose.pixels.mean(axis=0), axis=1)
+            assert distances.min() < 20
+            numbers.append((int(distances.argmin()), pose.person))
+    assert len(set(numbers)) == len({number for _, number in numbers}) == 2
+    assert len(numbers) >= 1.95 * sum(abs(gap) > 80 for gap in gaps)

@@ -14,7 +14,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
-from typing import IO, Any, cast
+from pathlib import Path
+from typing import Any, cast
 
 import numpy as np
 import tensorflow as tf
@@ -110,9 +111,8 @@ def open_photograph(image: ImageLike, name: str) -> Photograph:
     if isinstance(image, (str, os.PathLike, bytes)):
         with _opened(image, name) as picture:
             if picture.format in ("JPEG", "MPO", "PNG") and not picture.has_transparency_data:
-                turn, file = turn_of(picture), cast(IO[bytes], picture.fp)
-                file.seek(0)
-                return _photograph(name, file.read(), picture.size, turn)
+                content = image if isinstance(image, bytes) else Path(image).read_bytes()
+                return _photograph(name, content, picture.size, turn_of(picture))
             pixels = _pixels(picture, name)  # first: PIL turns TIFF upright, and takes its tag away, on decoding
             return _photograph(name, pixels, picture.size, turn_of(picture))
     if isinstance(image, Image.Image):
