@@ -2,7 +2,8 @@
 
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from importlib.abc import Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
@@ -41,7 +42,12 @@ def set_up() -> None:
     if "keras" in sys.modules:
         _register()
     else:
-        sys.meta_path.insert(0, _AfterKeras())
+        around_import("keras", _register_after)
+
+
+def _register_after(execute: Callable[[ModuleType], Any], keras: ModuleType) -> None:
+    execute(keras)
+    _register()
 
 
 def _register() -> None:
@@ -49,22 +55,22 @@ def _register() -> None:
         import_module(f"{PACKAGE}.{module}")
 
 
-class _AfterKeras(MetaPathFinder):
-    """Lets the import of Keras pass, and registers the layers behind it."""
+def around_import(name: str, call: Callable[[Callable[[ModuleType], Any], ModuleType], Any]) -> None:
+    """When the module `name` is imported, have `call(execute, module)` do it, where `execute(module)` is the import."""
+    sys.meta_path.insert(0, _Around(name, call))
+
+
+class _Around(MetaPathFinder):
+    def __init__(self, name: str, call: Callable):
+        self.name, self.call = name, call
 
     def find_spec(self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None):
-        if fullname != "keras":
+        if fullname != self.name:
             return None
         sys.meta_path.remove(self)
         spec = find_spec(fullname)
         if spec is not None and spec.loader is not None:
-            execute = spec.loader.exec_module
-
-            def exec_module(module: ModuleType) -> None:
-                execute(module)
-                _register()
-
-            spec.loader.exec_module = exec_module  # type: ignore[method-assign]
+            spec.loader.exec_module = partial(self.call, spec.loader.exec_module)  # type: ignore[method-assign]
         return spec
 
 
