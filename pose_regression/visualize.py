@@ -13,9 +13,10 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageDraw, ImageFont
+from scipy.special import softmax
 
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import write_file
 from pose_regression.skeleton import Skeleton
 
 LEFT, RIGHT, CENTRE = (40, 150, 255), (255, 140, 0), (235, 235, 235)
@@ -143,8 +144,7 @@ def softmax_map(heatmaps: np.ndarray) -> np.ndarray:
     heatmaps = np.asarray(heatmaps, np.float64)
     if heatmaps.ndim != 3 or not np.isfinite(heatmaps).all():
         raise PoseError(f"heatmaps must be finite and of shape (H, W, C). Received: shape {heatmaps.shape}")
-    exponential = np.exp(heatmaps - heatmaps.max(axis=(0, 1)))
-    return exponential / exponential.sum(axis=(0, 1))
+    return softmax(heatmaps, axis=(0, 1))
 
 
 def heatmaps_to_rgb(
@@ -241,8 +241,7 @@ def save_image(path: str | Path, image: np.ndarray, *, quality: int = 92) -> Non
         raise PoseError(f"{path} must end in .png, .jpg or .webp. Received: {path.suffix or 'no suffix'}")
     buffer = io.BytesIO()  # to a file, PIL would cut a JPEG short without a word where the disk is full
     Image.fromarray(_rgb(image)).save(buffer, Image.registered_extensions()[path.suffix.lower()], quality=quality)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(buffer.getvalue())
+    write_file(path, buffer.getvalue())
 
 
 class _Canvas:
