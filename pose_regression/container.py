@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import write_file
 
 MAGIC = b"pose_regression 1\nsha256 "
 BLOCK = 512
@@ -28,8 +28,7 @@ def write_container(path: str | Path, arrays: Mapping[str, np.ndarray], metadata
     """
     text = np.frombuffer(json.dumps(metadata, sort_keys=True).encode(), np.uint8)
     content = hdf5({"metadata": text} | {f"arrays/{name}": array for name, array in arrays.items()}, block=BLOCK)
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(sealed(content))
+    write_file(path, sealed(content))
 
 
 def read_container(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

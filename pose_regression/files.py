@@ -14,6 +14,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import psutil
+
 from pose_regression.errors import PoseError
 
 MAX_PIXELS = 210_000_000
@@ -57,28 +59,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 @cache
 def _remove_leftovers(folder: Path) -> None:
     """Remove what processes of this host that have ended left in `folder`; once, as it may hold many files."""
-    temporary = re.compile(rf"\..+\.tmp-{re.escape(platform.node())}-(\d+)(\..*)?", re.DOTALL)
+    temporary = re.compile(rf"\..+\.tmp-{re.escape(platform.node())}-(\d{{1,9}})(\..*)?", re.DOTALL)
     for entry in folder.iterdir():
         match = temporary.fullmatch(entry.name)
-        if match is None or _runs(int(match[1])):
+        if match is None or psutil.pid_exists(int(match[1])):
             continue
         if entry.is_dir():
             shutil.rmtree(entry, ignore_errors=True)
         else:
             entry.unlink(missing_ok=True)
-
-
-def _runs(process: int) -> bool:
-    """Whether there is such a process, or it cannot be told: on Windows this signal is no mere question."""
-    if os.name != "posix":
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except (OSError, OverflowError):  # somebody else's process, or no number of one
-        pass
-    return True
 
 
 def read_json(path: Path) -> Any:
@@ -98,10 +87,15 @@ def read_json(path: Path) -> Any:
         raise PoseError(f"{path} is not JSON: {error}.") from error
 
 
-def write_json(path: Path, content: Any) -> None:
-    """Write `content` as JSON, atomically."""
+def write_file(path: str | Path, content: str | bytes) -> None:
+    """Write a whole file, text in UTF-8, by `atomic_path`."""
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        temporary.write_bytes(content.encode() if isinstance(content, str) else content)
+
+
+def write_json(path: str | Path, content: Any) -> None:
+    """Write `content` as JSON, by `atomic_path`."""
+    write_file(path, json.dumps(content, indent=1) + "\n")
 
 
 def shown(row: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from pose_regression.data.augment import PAPER, Augmentation
 from pose_regression.data.crop import decode, level_of
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path
+from pose_regression.files import write_file
 
 _LOG = logging.getLogger(__name__)
 _DIGEST = hashlib.sha256().digest_size
@@ -116,8 +116,7 @@ def _write(path: Path, part: _Part) -> None:
         encoded = _resizer()(content, corner, extent, part.scale).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise PoseError(f"{part.image} is truncated or damaged.") from error
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(encoded + hashlib.sha256(encoded).digest())
+    write_file(path, encoded + hashlib.sha256(encoded).digest())
 
 
 def _is_whole(path: Path) -> bool:

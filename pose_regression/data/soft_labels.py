@@ -20,7 +20,7 @@ import numpy as np
 from pose_regression.data.lsp import SMALLEST_BOX, person_box
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path, shown
+from pose_regression.files import shown, write_file
 from pose_regression.skeleton import Skeleton, reorder
 
 _PARTS = ("x", "y", "weight")
@@ -48,9 +48,8 @@ def write(path: str | Path, images: Sequence[str], values: np.ndarray, skeleton:
     lines.writerow(_columns(skeleton.names))
     for image, person in zip(images, values, strict=True):
         lines.writerow([image, *(cell for x, y, w in person for cell in (round(x), round(y), f"{w:.2f}"))])
-    with atomic_path(path) as temporary:
-        # Without a time stamp: the same people give the same bytes.
-        temporary.write_bytes(gzip.compress(text.getvalue().encode(), mtime=0))
+    # Without a time stamp: the same people give the same bytes.
+    write_file(path, gzip.compress(text.getvalue().encode(), mtime=0))
 
 
 def read(path: str | Path, images: Iterable[str | Path], *, skeleton: Skeleton, weight: float = 1.0) -> list[Sample]:

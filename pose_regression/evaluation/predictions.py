@@ -36,7 +36,7 @@ from pose_regression.evaluation.prediction_formats import (
     to_mat,
 )
 from pose_regression.evaluation.submission import read_submission, write_submission
-from pose_regression.files import atomic_path
+from pose_regression.files import atomic_path, write_file
 from pose_regression.skeleton import MPII, Skeleton
 
 _SUFFIXES = (".json", ".h5", ".mat", ".npy")
@@ -85,13 +85,10 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
     if path.suffix == ".json":
         found = predictions
         content = to_json(found.joints, found.pixels, found.probability, found.images, found.people)
-        text = json.dumps(content, allow_nan=False)
-        with atomic_path(path) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_file(path, json.dumps(content, allow_nan=False))
     elif path.suffix == ".h5":
         file = hdf5({"preds": predictions.pixels.astype(np.float64)}, block=BLOCK)
-        with atomic_path(path) as temporary:
-            temporary.write_bytes(sealed(file))
+        write_file(path, sealed(file))
     elif path.suffix == ".mat":
         content = to_mat(path, predictions.joints, predictions.pixels)
         with atomic_path(path) as temporary:

@@ -1,7 +1,6 @@
 """One evaluation from start to end: weights or given predictions -> scores, tables in words, files."""
 
 import hashlib
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -26,7 +25,7 @@ from pose_regression.evaluation.predictions import (
 )
 from pose_regression.evaluation.sheets import choose, draw_people, mean_errors
 from pose_regression.evaluation.windows import predict_blocks
-from pose_regression.files import atomic_path
+from pose_regression.files import write_json
 from pose_regression.model.load import load_model
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import fetch_weights
@@ -198,9 +197,7 @@ def save(directory: Path, evaluation: Evaluation, *, release: Path | None = None
         save_predictions(directory / f"predictions{suffix}", evaluation.predictions)
     if release:
         save_mpii_submission(directory / "pred_keypoints_mpii.mat", evaluation.predictions, release)
-    with atomic_path(directory / SCORES_FILE) as temporary:
-        text = json.dumps(_without_nan(evaluation.result), indent=1, allow_nan=False)
-        temporary.write_text(text + "\n", encoding="utf-8")
+    write_json(directory / SCORES_FILE, _without_nan(evaluation.result))
 
 
 def draw_sheet(path: Path, evaluation: Evaluation, *, worst: bool) -> int:

@@ -15,7 +15,7 @@ from typing import Any, Literal, get_type_hints
 from pose_regression.data.augment import AUTHORS, PAPER, Augmentation
 from pose_regression.data.orientation import Labels
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path, read_json
+from pose_regression.files import read_json, write_json
 
 
 @dataclass(frozen=True)
@@ -275,8 +275,7 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
                 )
         return
     command = [portable(Path(word)) if Path(word).is_absolute() else word for word in sys.argv]
-    with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps({"experiment": new, "command": " ".join(command)}, indent=1), encoding="utf-8")
+    write_json(path, {"experiment": new, "command": " ".join(command)})
 
 
 def _plain(data: Data) -> Experiment:

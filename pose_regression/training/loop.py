@@ -21,7 +21,7 @@ from pose_regression.data.augment import Plan, plan_epoch
 from pose_regression.data.pipeline import training_dataset
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError, Terminated
-from pose_regression.files import atomic_path
+from pose_regression.files import write_file
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import PA16J, Skeleton
@@ -388,5 +388,4 @@ def _write_history(path: Path, history: list[dict[str, float]]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(history[-1]))
     writer.writeheader()
     writer.writerows(history)
-    with atomic_path(path) as temporary:
-        temporary.write_text(text.getvalue(), encoding="utf-8")
+    write_file(path, text.getvalue())

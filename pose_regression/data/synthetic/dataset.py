@@ -1,6 +1,5 @@
 """Pictures of people rendered from a seed, in MPII's layout: the data set of the first run and of the tests."""
 
-import json
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
@@ -14,7 +13,7 @@ import scipy.io
 from pose_regression.container import hdf5
 from pose_regression.data.synthetic.picture import Person, render
 from pose_regression.errors import PoseError
-from pose_regression.files import atomic_path, read_json
+from pose_regression.files import atomic_path, read_json, write_file, write_json
 from pose_regression.skeleton import MPII
 from pose_regression.visualize import save_image
 
@@ -88,8 +87,7 @@ def write(
     directory = Path(directory)
     _check(directory, train, validation, seed)
     (directory / RELEASE_FILE).unlink(missing_ok=True)
-    with atomic_path(directory / _PARAMETERS_FILE) as path:
-        path.write_text(json.dumps(_parameters(train, validation, seed)) + "\n", encoding="utf-8")
+    write_json(directory / _PARAMETERS_FILE, _parameters(train, validation, seed))
     (directory / "images").mkdir(exist_ok=True)
     jobs = [(directory, i, _picture_seed(seed, 0, i)) for i in range(train)]
     jobs += [(directory, train + i, _picture_seed(seed, 1, i)) for i in range(validation)]
@@ -183,8 +181,7 @@ def _write_validation(path: Path, people: list[list[Person]], first: int) -> Non
         "scale": np.array([1.25 * p.scale for p in persons]),
         "normalize": np.array([25 * p.scale for p in persons]),
     }
-    with atomic_path(path) as temporary:
-        temporary.write_bytes(hdf5(columns))
+    write_file(path, hdf5(columns))
 
 
 def _struct(records: list[dict[str, Any]]) -> np.ndarray:
