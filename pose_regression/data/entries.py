@@ -13,8 +13,6 @@ import numpy as np
 
 from pose_regression.data.masks import box_of_mask
 
-__all__ = ["FARTHEST", "annotated_size", "bbox_of", "is_crowd", "is_number", "key", "number"]
-
 FARTHEST = 1e6
 """Pixels; what is said to lie farther is wrong."""
 

@@ -17,8 +17,6 @@ from urllib.parse import unquote
 
 from pose_regression.errors import PoseError
 
-__all__ = ["matched", "parts"]
-
 
 def parts(name: str | os.PathLike[str]) -> tuple[str, ...]:
     """The folders and the file name of a path written on any system, normalised."""

@@ -13,8 +13,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["box_of_mask"]
-
 LONGEST = 1_000_000
 """Pixels; no picture has a longer side."""
 

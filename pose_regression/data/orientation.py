@@ -16,8 +16,6 @@ from PIL import Image
 
 from pose_regression.wording import quantity
 
-__all__ = ["Labelled", "Labels", "judge", "to_upright", "turn_of", "upright_size"]
-
 Labels = Literal["upright", "file"]
 
 _TURNED_BY = {"picture": "EXIF", "video": "Metadata"}

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import product
 
-__all__ = ["lonely", "pairs", "rest_of_pair"]
-
 _WORD = re.compile(r"[LR](?=[A-Z][a-z])|[A-Z]?[^\W_A-Z]+|[A-Z]+(?![^\W_A-Z])|[A-Z]+")
 _LEFT_RIGHT = {
     "left": "right", "l": "r", "gauche": "droite", "links": "rechts", "linke": "rechte", "linker": "rechter",
