@@ -14,34 +14,31 @@ from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
 from pose_regression.files import MAX_PIXELS
 
-__all__ = ["IMAGE_SUFFIXES", "check_images", "find_broken", "without_broken"]
-
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".jfif", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".avif", ".heic", ".heif")
 """Of what is taken from a folder for a picture; a file given by name may have any."""
 
 _LOG = logging.getLogger(__name__)
 
 
-def find_broken(paths: Iterable[str | Path], *, max_pixels: int = MAX_PIXELS) -> dict[str, str]:
+def find_broken(paths: Iterable[str | Path]) -> dict[str, str]:
     """Check every image with the decoder that training and evaluation use.
 
     Each file is read in full. A JPEG is decoded to an eighth of its size, which costs about half of a full decode,
-    a PNG in full.
+    a PNG in full; what has more than `files.MAX_PIXELS` by its header is broken, and not decoded.
 
     Args:
         paths: image files; repeated ones are checked once.
-        max_pixels: images whose header announces more are broken, and not decoded.
 
     Returns:
         What is wrong with each broken one, in the order given: {path: "is empty", ...}.
     """
     unique = list(dict.fromkeys(str(path) for path in paths))
     with ThreadPoolExecutor(max_workers=os.cpu_count()) as pool:
-        reasons = pool.map(lambda path: _defect(path, max_pixels), unique)
+        reasons = pool.map(_defect, unique)
         return {path: reason for path, reason in zip(unique, reasons, strict=True) if reason}
 
 
-def _defect(path: str, max_pixels: int) -> str | None:
+def _defect(path: str) -> str | None:
     """What is wrong with the image, as the end of a sentence that begins with its path; None if nothing is."""
     try:
         encoded = Path(path).read_bytes()
@@ -59,8 +56,8 @@ def _defect(path: str, max_pixels: int) -> str | None:
                 decode = partial(tf.io.decode_png, channels=3)
             else:
                 return "is neither a JPEG nor a PNG image"
-            if int(width) * int(height) > max_pixels:
-                return f"has {width} x {height} pixels, more than {max_pixels} in all"
+            if int(width) * int(height) > MAX_PIXELS:
+                return f"has {width} x {height} pixels, more than {MAX_PIXELS} in all"
             decode(encoded)
     except tf.errors.InvalidArgumentError:
         return "is truncated or damaged"
