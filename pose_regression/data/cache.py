@@ -3,10 +3,9 @@
 import hashlib
 import logging
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,7 +21,7 @@ from pose_regression.files import write_file
 
 _LOG = logging.getLogger(__name__)
 _DIGEST = hashlib.sha256().digest_size
-_RESIZE_SIGNATURE = [([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.float32)]
+_RESIZE_SIGNATURE = [tf.TensorSpec(*of) for of in (([], tf.string), ([2], tf.int32), ([2], tf.int32), ([], tf.float32))]
 
 
 class _Part(NamedTuple):
@@ -113,7 +112,7 @@ def _moved(sample: Sample, part: _Part, path: str) -> Sample:
 def _write(path: Path, part: _Part) -> None:
     content, corner, extent = Path(part.image).read_bytes(), part.low.astype(np.int32), part.extent.astype(np.int32)
     try:
-        encoded = _resizer()(content, corner, extent, part.scale).numpy()
+        encoded = _resize(content, corner, extent, part.scale).numpy()
     except tf.errors.InvalidArgumentError as error:
         raise PoseError(f"{part.image} is truncated or damaged.") from error
     write_file(path, encoded + hashlib.sha256(encoded).digest())
@@ -133,11 +132,7 @@ def _is_whole(path: Path) -> bool:
     return False
 
 
-@cache
-def _resizer() -> Callable:
-    return tf.function(_resize, input_signature=[tf.TensorSpec(*of) for of in _RESIZE_SIGNATURE])
-
-
+@tf.function(input_signature=_RESIZE_SIGNATURE)
 def _resize(encoded: tf.Tensor, low: tf.Tensor, extent: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     """The rectangle of `extent` (w, h) pixels whose corner is `low` in the image shrunk by `scale`, as a JPEG."""
     level = level_of(1 / tf.cast(scale, tf.float64))
