@@ -40,8 +40,6 @@ from pose_regression.geometry import invert, transform_points, window_of_box
 from pose_regression.skeleton import Skeleton, mirrored
 from pose_regression.wording import quantity
 
-__all__ = ["Annotated", "left_out", "load", "skeleton_of"]
-
 CROWD, UNLABELLED = "of crowds", "without keypoints"
 OTHER, UNUSABLE = "of other categories", "that cannot be used"
 MISSING = "in pictures that are missing or of another size"
@@ -311,28 +309,25 @@ def _known(entry: Mapping[str, Any], name: str, entries: Mapping[str, Any], wher
 
 def _joints(entry: Mapping[str, Any], count: int, where: str) -> np.ndarray | None:
     """(J, 2) float64 pixels, NaN where not labelled; None if no joint is."""
-    if not entry.get("keypoints"):
+    given = entry.get("keypoints")
+    if not given:
         return None
-    values = _numbers(_without_unlabelled(entry), "keypoints", 3 * count, where).reshape(count, 3)
-    wrong = ~np.isin(values[:, 2], (0, 1, 2))
+    values = [number(value) for value in given] if isinstance(given, list) else []
+    if len(values) == 3 * count:
+        for i in range(0, len(values), 3):  # some tools write NaN or null where a joint is not labelled
+            values[i : i + 2] = values[i : i + 2] if values[i + 2] != 0 else (0, 0)
+    if len(values) != 3 * count or not all(is_number(value) and abs(value) <= FARTHEST for value in values):
+        received = f"{len(given)} entries, {_SHORT.repr(given)}" if isinstance(given, list) else _SHORT.repr(given)
+        raise PoseError(
+            f"{where}: 'keypoints' must be {3 * count} finite numbers of at most {FARTHEST:g}. Received: {received}"
+        )
+    triples = np.array(values, np.float64).reshape(count, 3)
+    wrong = ~np.isin(triples[:, 2], (0, 1, 2))
     if wrong.any():
         joint = int(np.argmax(wrong))
-        raise PoseError(f"{where}: v of keypoint {joint + 1} must be 0, 1 or 2. Received: {values[joint, 2]:g}")
-    labelled = values[:, 2:] > 0
-    return np.where(labelled, values[:, :2], np.nan) if labelled.any() else None
-
-
-def _without_unlabelled(entry: Mapping[str, Any]) -> Mapping[str, Any]:
-    """The entry with zeros where a joint is not labelled: some tools write NaN or null there, and it is not read."""
-    given = entry["keypoints"]
-    if not isinstance(given, list) or len(given) % 3:
-        return entry
-    triples = [given[i : i + 3] for i in range(0, len(given), 3)]
-    return {"keypoints": [value for x, y, v in triples for value in ((0, 0, 0) if _is_zero(v) else (x, y, v))]}
-
-
-def _is_zero(value: Any) -> bool:
-    return is_number(number(value)) and number(value) == 0
+        raise PoseError(f"{where}: v of keypoint {joint + 1} must be 0, 1 or 2. Received: {triples[joint, 2]:g}")
+    labelled = triples[:, 2:] > 0
+    return np.where(labelled, triples[:, :2], np.nan) if labelled.any() else None
 
 
 def _box(entry: Mapping[str, Any], where: str) -> np.ndarray:
@@ -343,18 +338,6 @@ def _box(entry: Mapping[str, Any], where: str) -> np.ndarray:
         raise PoseError(f"{where}: 'bbox' must be 4 numbers, at least a pixel wide and high. Received: {received}")
     x, y, width, height = bbox
     return np.array([x, y, x + width, y + height])
-
-
-def _numbers(entry: Mapping[str, Any], name: str, count: int, where: str) -> np.ndarray:
-    """(count,) float64 from the list under `name`."""
-    given = entry.get(name)
-    values = [number(value) for value in given] if isinstance(given, list) else []
-    if len(values) != count or not all(is_number(value) and abs(value) <= FARTHEST for value in values):
-        received = f"{len(given)} entries, {_SHORT.repr(given)}" if isinstance(given, list) else _SHORT.repr(given)
-        raise PoseError(
-            f"{where}: {name!r} must be {count} finite numbers of at most {FARTHEST:g}. Received: {received}"
-        )
-    return np.array(values, np.float64)
 
 
 _Person = tuple[str, np.ndarray, np.ndarray]
