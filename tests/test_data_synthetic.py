@@ -154,18 +154,6 @@ def test_release_has_the_official_fields(directory):
     assert set(point.dtype.names) == {"x", "y", "id", "is_visible"}
 
 
-def test_release_has_the_official_files_quirks(directory):
-    orders, flags = set(), set()
-    for image in release(directory)["annolist"][0]:
-        points = image["annorect"][0, 0]["annopoints"][0, 0]["point"][0]
-        orders.add(points.dtype.names)
-        for point in points:
-            flag = point["is_visible"]
-            flags.add((point["id"].item() in (8, 9), flag.dtype.kind if flag.size else "empty"))
-    assert orders == {("x", "y", "id", "is_visible"), ("id", "x", "y", "is_visible")}
-    assert flags == {(True, "empty"), (False, "u"), (False, "U")}
-
-
 def test_loader_gives_back_the_rendered_people(directory):
     for split, number, first in (("train", 0, 0), ("val", 1, 16)):
         samples = [sample for sample in mpii.load(directory, split) if sample.person == 0]
@@ -217,11 +205,8 @@ def test_ensure_renders_once_and_again_when_asked_for_something_else(tmp_path, c
     assert marker.is_file()
 
 
-def test_progress_counts_every_picture(tmp_path, capsys):
-    seen = []
-    synthetic.write(tmp_path / "a", train=2, validation=1, progress=lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 3), (2, 3), (3, 3)]
-    synthetic.ensure(tmp_path / "b", train=2, validation=1)
+def test_progress_is_said(tmp_path, capsys):
+    synthetic.ensure(tmp_path, train=2, validation=1)
     assert "3 of 3 pictures rendered" in capsys.readouterr().out
 
 

@@ -1,7 +1,7 @@
 """Pictures of people rendered from a seed, in MPII's layout: the data set of the first run and of the tests."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 from pathlib import Path
@@ -31,18 +31,11 @@ def folder_of(data: str | Path) -> Path:
     return FOLDER if str(data) == FOLDER.name else Path(data)
 
 
-def ensure(
-    directory: str | Path,
-    *,
-    train: int | None = None,
-    validation: int = 200,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> Path:
+def ensure(directory: str | Path, *, train: int | None = None, validation: int = 200, seed: int = 0) -> Path:
     """Render the data set into `directory` unless it is there already.
 
     Args, errors: as `write`; without `train`, any number of training pictures is what is wanted, and `TRAIN` are
-        rendered. Without `progress`, every tenth part of the pictures is printed.
+        rendered.
 
     Returns:
         `directory`, for `mpii.load`.
@@ -54,18 +47,11 @@ def ensure(
         there = there and there | {"train": train}
     if there != _parameters(train, validation, seed):
         print(f"Synthetic people: rendering {train + validation} pictures into {directory} ...", flush=True)
-        write(directory, train=train, validation=validation, seed=seed, progress=progress or _tenths())
+        write(directory, train=train, validation=validation, seed=seed)
     return directory
 
 
-def write(
-    directory: str | Path,
-    *,
-    train: int = TRAIN,
-    validation: int = 200,
-    seed: int = 0,
-    progress: Callable[[int, int], None] | None = None,
-) -> None:
+def write(directory: str | Path, *, train: int = TRAIN, validation: int = 200, seed: int = 0) -> None:
     """Render a data set in MPII's layout: `images/`, the official `.mat`, `annot/valid.h5`.
 
     The `.mat` is written last: where it is, everything is. About 40 ms a picture and core; beyond 100 pictures two
@@ -79,7 +65,6 @@ def write(
         train: number of training pictures; one in eight has a second person.
         validation: number of validation pictures, the same for a seed whatever `train` is.
         seed: not negative.
-        progress: called with the numbers of pictures done and in all, after each.
 
     Raises:
         PoseError: `directory` holds something else, a number is out of range, or a file could not be written.
@@ -91,11 +76,10 @@ def write(
     (directory / "images").mkdir(exist_ok=True)
     jobs = [(directory, i, _picture_seed(seed, 0, i)) for i in range(train)]
     jobs += [(directory, train + i, _picture_seed(seed, 1, i)) for i in range(validation)]
-    people = []
+    people, started = [], time.monotonic()
     for persons in _rendered(jobs):
         people.append(persons)
-        if progress:
-            progress(len(people), len(jobs))
+        _show_tenths(len(people), len(jobs), started)
     _write_validation(directory / "annot" / "valid.h5", people, train)
     with atomic_path(directory / RELEASE_FILE) as path:
         scipy.io.savemat(path, {"RELEASE": _release(people)}, do_compression=True)
@@ -122,16 +106,11 @@ def _rendered(jobs: list[tuple[Path, int, int]]) -> Iterator[list[Person]]:
         yield from pool.map(_write_picture, jobs, chunksize=16)
 
 
-def _tenths() -> Callable[[int, int], None]:
-    """What prints each tenth part of the pictures, and the time that is left."""
-    started = time.monotonic()
-
-    def show(done: int, total: int) -> None:
-        if 10 * done // total > 10 * (done - 1) // total:
-            left = (time.monotonic() - started) * (total - done) / done
-            print(f"{done} of {total} pictures rendered" + (f", {left:.0f} s left" if left >= 1 else ""), flush=True)
-
-    return show
+def _show_tenths(done: int, total: int, started: float) -> None:
+    """Print each tenth part of the pictures, and the time that is left."""
+    if 10 * done // total > 10 * (done - 1) // total:
+        left = (time.monotonic() - started) * (total - done) / done
+        print(f"{done} of {total} pictures rendered" + (f", {left:.0f} s left" if left >= 1 else ""), flush=True)
 
 
 def _parameters(train: int, validation: int, seed: int) -> dict[str, int]:
@@ -193,7 +172,7 @@ def _struct(records: list[dict[str, Any]]) -> np.ndarray:
 
 
 def _release(people: list[list[Person]]) -> np.ndarray:
-    """The struct RELEASE, with the official file's habits: varying field order, flags of three types, empty fields."""
+    """The struct RELEASE."""
     annolist = []
     for i, persons in enumerate(people):
         rects = _struct([_rect(person, i, k) for k, person in enumerate(persons)])
@@ -222,10 +201,7 @@ def _rect(person: Person, image: int, number: int) -> dict[str, Any]:
     points = []
     for joint in np.flatnonzero(np.isfinite(person.joints).all(axis=1)):
         point: dict[str, Any] = {"x": person.joints[joint, 0], "y": person.joints[joint, 1], "id": np.uint8(joint)}
-        flag: Any = str(int(person.visible[joint])) if image % 14 == 5 else person.visible[joint]
-        point["is_visible"] = _EMPTY if MPII.names[joint] in ("neck", "head") else flag
-        if image % 15 == 7:
-            point = {name: point[name] for name in ("id", "x", "y", "is_visible")}
+        point["is_visible"] = _EMPTY if MPII.names[joint] in ("neck", "head") else person.visible[joint]
         points.append(point)
     objpos = _struct([dict(zip(("x", "y"), person.objpos, strict=True))])
     return record | {"annopoints": _struct([{"point": _struct(points)}]), "scale": person.scale, "objpos": objpos}
