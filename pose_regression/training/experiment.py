@@ -8,7 +8,7 @@ The string below a field says what it is; `experiments.flags` shows it as the fl
 import json
 import sys
 from collections.abc import Iterator
-from dataclasses import MISSING, asdict, dataclass, field, fields, is_dataclass, replace
+from dataclasses import asdict, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Any, Literal, get_type_hints
 
@@ -232,8 +232,6 @@ def _built(kind: type, values: dict[str, Any], **known: Any) -> Any:
     hints = get_type_hints(kind)
     made = {}
     for name, value in values.items():
-        if name not in hints and value is None:
-            continue  # a field of an earlier version, which was not used
         hint = hints[name]
         if is_dataclass(hint):
             value = _built(hint, value)  # type: ignore[arg-type]
@@ -265,8 +263,7 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
         kept = read_options(path)["experiment"]
         if "data" not in kept:
             raise PoseError(f"--resume: the run in {path.parent} was started by an earlier version; continue it there.")
-        old = dict(_leaves(to_json(_plain(experiment.data)))) | dict(_leaves(kept))  # what came later has its default
-        now = dict(_leaves(new))
+        old, now = dict(_leaves(kept)), dict(_leaves(new))
         for name in old | now:
             if name not in FREE and old.get(name) != now.get(name):
                 raise PoseError(
@@ -276,12 +273,6 @@ def keep_experiment(path: Path, experiment: Experiment, *, resume: bool) -> None
         return
     command = [portable(Path(word)) if Path(word).is_absolute() else word for word in sys.argv]
     write_json(path, {"experiment": new, "command": " ".join(command)})
-
-
-def _plain(data: Data) -> Experiment:
-    """With the default wherever there is one."""
-    required = (entry.name for entry in fields(data) if entry.default is MISSING)
-    return Experiment(type(data)(**{name: getattr(data, name) for name in required}))
 
 
 def read_options(path: Path) -> dict[str, Any]:
