@@ -15,8 +15,7 @@ from scipy.io import loadmat, savemat
 from experiments import evaluate
 from pose_regression.data import lsp
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.prediction_formats import without_checksum
-from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions
+from pose_regression.evaluation.predictions import Predictions, load_predictions, save_predictions, without_checksum
 from pose_regression.model.network import PoseRegressor
 from pose_regression.model.weights import save_weights
 from pose_regression.skeleton import LSP, MPII, PA16J, reorder

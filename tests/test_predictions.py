@@ -168,7 +168,7 @@ def test_submission_refuses_people_that_are_not_in_the_test_split(tmp_path):
     with pytest.raises(PoseError, match="suffix"):
         save_mpii_submission(tmp_path / "pred.h5", named(), tmp_path / "annotation.mat")
     savemat(tmp_path / "other.mat", {"RELEASE": {"annolist": 1.0}})
-    with pytest.raises(PoseError, match="other.mat is not laid out as MPII's annotation"):
+    with pytest.raises(PoseError, match="other.mat does not hold MPII's annotation"):
         save_mpii_submission(tmp_path / "pred.mat", named(), tmp_path / "other.mat")
     assert not (tmp_path / "pred.mat").exists()
 
@@ -181,10 +181,10 @@ def test_submission_is_refused_for_other_joints_and_strange_ids(tmp_path):
         load_predictions(tmp_path / "pred.mat", LSP)
     point = np.array([[(1.0, 2.0, 16.0)]], [("x", object), ("y", object), ("id", object)])
     savemat(tmp_path / "id.mat", {"pred": {"image": {"name": "a"}, "annorect": {"annopoints": {"point": point}}}})
-    with pytest.raises(PoseError, match=r"id.mat is not laid out as MPII's submission \(joint id 16"):
+    with pytest.raises(PoseError, match=r"id.mat does not hold MPII's submission \(joint id 16"):
         load_predictions(tmp_path / "id.mat", MPII)
     savemat(tmp_path / "other.mat", {"pred": {"something": 1.0}})
-    with pytest.raises(PoseError, match="other.mat is not laid out"):
+    with pytest.raises(PoseError, match="other.mat does not hold"):
         load_predictions(tmp_path / "other.mat", MPII)
 
 

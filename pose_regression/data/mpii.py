@@ -134,28 +134,27 @@ def read_release(path: str | Path, images: str | Path = ".") -> dict[str, list[S
     """
     (release,) = read_variables(path, ("RELEASE",))
     people: dict[str, list[_Person]] = {"train": [], "test": []}
-    with _layout(path, "the struct RELEASE of MPII"):
+    with layout(path, "the struct RELEASE of MPII"):
         release = release[0, 0]
         images_of = release["annolist"].ravel()
         img_train, single_person = release["img_train"].ravel(), release["single_person"].ravel()
         if not len(images_of) == len(img_train) == len(single_person):
             raise ValueError("annolist, img_train and single_person differ in length")
         for i, (image, rects) in enumerate(zip(images_of["image"], images_of["annorect"], strict=True)):
-            name = _image_name(image[0, 0]["name"])
+            name = image_name(image[0, 0]["name"])
             split = "train" if img_train[i] else "test"
             separated = {int(number) - 1 for number in single_person[i].ravel()}
-            # An image without people has an empty matrix in place of the struct array.
-            for person, rect in enumerate(rects.ravel() if rects.dtype.names else ()):
+            for person, rect in enumerate(records(rects)):
                 if split == "test" and person not in separated:
                     continue
-                pose = _release_pose(rect)
+                pose = release_pose(rect)
                 if pose is None and split == "test":
                     pose = np.full((len(skeleton.MPII), 2), np.nan)
                 if pose is not None:
-                    head = [_number(rect, corner) for corner in ("x1", "y1", "x2", "y2")]
-                    objpos = _field(rect, "objpos")
-                    center = [_number(objpos[0, 0], axis) for axis in ("x", "y")] if objpos.size else [np.nan, np.nan]
-                    people[split].append(_Person(name, i, person, head, center, _number(rect, "scale"), pose))
+                    head = [scalar(rect, corner) for corner in ("x1", "y1", "x2", "y2")]
+                    objpos = field(rect, "objpos")
+                    center = [scalar(objpos[0, 0], axis) for axis in ("x", "y")] if objpos.size else [np.nan, np.nan]
+                    people[split].append(_Person(name, i, person, head, center, scalar(rect, "scale"), pose))
         return {split: _to_samples(found, images) for split, found in people.items()}
 
 
@@ -178,15 +177,15 @@ def read_authors(path: str | Path, images: str | Path = ".") -> dict[str, list[S
     result = {}
     for split, cells in zip(("train", "val"), read_variables(path, ("annot_tr", "annot_val")), strict=True):
         people = []
-        with _layout(path, "the authors' 3 x N cells annot_tr and annot_val"):
+        with layout(path, "the authors' 3 x N cells annot_tr and annot_val"):
             for numbers, name, structs in cells.T:
                 for person in (int(number) - 1 for number in numbers.ravel()):
                     if not 0 <= person < structs.size:
-                        raise ValueError(f"{_image_name(name)} has no person {person + 1}")
+                        raise ValueError(f"{image_name(name)} has no person {person + 1}")
                     record = structs.ravel()[person][0, 0]
                     head, objpos = record["head"].ravel(), record["objpos"].ravel()
-                    pose, scale = record["pose"].T, _number(record, "scale")
-                    people.append(_Person(_image_name(name), -1, person, head, objpos, scale, pose))
+                    pose, scale = record["pose"].T, scalar(record, "scale")
+                    people.append(_Person(image_name(name), -1, person, head, objpos, scale, pose))
             result[split] = _to_samples(people, images)
     return result
 
@@ -216,7 +215,7 @@ def read_validation_h5(path: str | Path, images: str | Path = ".") -> list[Sampl
             data = {name: _read_dataset(file, name, shape) for name, shape in shapes.items()}
         if len({len(value) for value in data.values()}) != 1:
             raise ValueError("data sets of different lengths")
-        names = [_image_name(name) for name in data.pop("imgname")]
+        names = [image_name(name) for name in data.pop("imgname")]
         number = {name: value.astype(np.float64) for name, value in data.items()}
         if not all(np.isfinite(number[name]).all() for name in ("index", "person", "center", "scale")):
             raise ValueError("index, person, center or scale is not finite")
@@ -310,33 +309,38 @@ def _samples(
     ]
 
 
-def _release_pose(rect: np.void) -> np.ndarray | None:
+def release_pose(rect: np.void) -> np.ndarray | None:
     """(16, 2) in MPII's order from one annorect element; None if the person has no joints annotated."""
-    annopoints = _field(rect, "annopoints")
-    points = _field(annopoints[0, 0], "point") if annopoints.size else annopoints
+    annopoints = field(rect, "annopoints")
+    points = field(annopoints[0, 0], "point") if annopoints.size else annopoints
     if not points.size:
         return None
     pose = np.full((len(skeleton.MPII), 2), np.nan)
     for point in points.ravel():
-        joint = _number(point, "id")
+        joint = scalar(point, "id")
         if joint not in range(len(skeleton.MPII)):
             raise ValueError(f"joint id {joint}")
-        pose[int(joint)] = _number(point, "x"), _number(point, "y")
+        pose[int(joint)] = scalar(point, "x"), scalar(point, "y")
     return pose
 
 
-def _field(record: np.void, name: str) -> np.ndarray:
+def records(value: np.ndarray) -> np.ndarray | tuple[()]:
+    """The elements of a struct array; none of the empty matrix that is in its place where there are none."""
+    return value.ravel() if value.dtype.names else ()
+
+
+def field(record: np.void, name: str) -> np.ndarray:
     """A field of a MATLAB struct; an empty array where the struct does not have it."""
     return record[name] if name in (record.dtype.names or ()) else np.empty((0, 0))
 
 
-def _number(record: np.void, name: str) -> float:
+def scalar(record: np.void, name: str) -> float:
     """A scalar field as float; NaN where it is absent or []. Digits stored as text are numbers too."""
-    value = _field(record, name)
+    value = field(record, name)
     return float(value.item()) if value.size else math.nan
 
 
-def _image_name(value: Any) -> str:
+def image_name(value: Any) -> str:
     """A file name out of MATLAB's char array or HDF5's bytes; `ValueError` if it would lead out of the image folder."""
     name = value.item() if isinstance(value, np.ndarray) else value
     name = name.decode() if isinstance(name, bytes) else name
@@ -380,7 +384,7 @@ def _with_image_index(samples: list[Sample], release: list[Sample]) -> list[Samp
 
 
 @contextmanager
-def _layout(path: str | Path, expected: str) -> Iterator[None]:
+def layout(path: str | Path, expected: str) -> Iterator[None]:
     """Turn what goes wrong while walking through a MATLAB structure into a `PoseError` naming the file."""
     try:
         yield

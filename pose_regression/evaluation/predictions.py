@@ -15,31 +15,29 @@ JSON and `.h5` as written here carry a SHA-256, `.mat` MATLAB's own checksum; fi
 changes a JSON file takes its `sha256` out.
 """
 
+import hashlib
+import io
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import h5py
 import numpy as np
 from scipy.io import savemat
 
-from pose_regression.container import BLOCK, hdf5, sealed
+from pose_regression.container import BLOCK, MAGIC, check_seal, hdf5, sealed, stored
+from pose_regression.data.matlab import read_variables
 from pose_regression.data.sample import Sample
 from pose_regression.errors import PoseError
-from pose_regression.evaluation.prediction_formats import (
-    from_json,
-    people_first,
-    read_h5,
-    read_mat,
-    read_npy,
-    to_json,
-    to_mat,
-)
 from pose_regression.evaluation.submission import read_submission, write_submission
 from pose_regression.files import atomic_path, write_file
-from pose_regression.skeleton import MPII, Skeleton
+from pose_regression.skeleton import LSP, MPII, Skeleton, reorder
 
 _SUFFIXES = (".json", ".h5", ".mat", ".npy")
+
+_MOST_PEOPLE = 1_000_000  # A damaged or hostile header must not make us reserve more memory than any data set needs.
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,16 +81,14 @@ def save_predictions(path: str | Path, predictions: Predictions) -> None:
     """
     path = Path(path)
     if path.suffix == ".json":
-        found = predictions
-        content = to_json(found.joints, found.pixels, found.probability, found.images, found.people)
-        write_file(path, json.dumps(content, allow_nan=False))
+        write_file(path, json.dumps(with_checksum(_to_json(predictions)), allow_nan=False))
     elif path.suffix == ".h5":
         file = hdf5({"preds": predictions.pixels.astype(np.float64)}, block=BLOCK)
         write_file(path, sealed(file))
     elif path.suffix == ".mat":
-        content = to_mat(path, predictions.joints, predictions.pixels)
+        variables = _to_mat(path, predictions)
         with atomic_path(path) as temporary:
-            savemat(temporary, content, do_compression=True)  # Compressed variables carry a checksum.
+            savemat(temporary, variables, do_compression=True)  # Compressed variables carry a checksum.
     else:
         raise PoseError(f"{path} has the suffix {path.suffix!r}; predictions are written as .json, .h5 or .mat.")
 
@@ -116,15 +112,15 @@ def load_predictions(path: str | Path, joints: Skeleton) -> Predictions:
     if not path.is_file():
         raise PoseError(f"{path} does not exist; expected a file of predictions.")
     if path.suffix == ".json":
-        return Predictions(joints, *from_json(path, joints))
+        return _from_json(path, joints)
     if path.suffix == ".h5":
-        return Predictions(joints, read_h5(path, joints))
+        return Predictions(joints, _read_h5(path, joints))
     if path.suffix == ".npy":
-        return Predictions(joints, people_first(path, read_npy(path), joints))
-    name, value = read_mat(path)
+        return Predictions(joints, _people_first(path, _read_npy(path), joints))
+    name, value = _read_mat(path)
     if value.dtype.names is not None:
         return Predictions(joints, *read_submission(path, value, joints))
-    return Predictions(joints, people_first(path, value, joints, matlab=name == "pred"))
+    return Predictions(joints, _people_first(path, value, joints, matlab=name == "pred"))
 
 
 def identities(samples: Sequence[Sample]) -> tuple[tuple[str, ...], tuple[int, ...]]:
@@ -202,3 +198,136 @@ def _rows(predictions: Predictions) -> dict[tuple[str, int], int] | None:
         if rows.setdefault((image, person), row) != row:
             raise PoseError(f"The predictions hold person {person} of {image} twice; expected each once.")
     return rows
+
+
+def _to_json(predictions: Predictions) -> dict[str, Any]:
+    entries = []
+    for row, pose in enumerate(predictions.pixels):
+        entry: dict[str, Any] = {"pixels": _null(pose)}
+        if predictions.images is not None and predictions.people is not None:
+            entry |= {"image": predictions.images[row], "person": predictions.people[row]}
+        if predictions.probability is not None:
+            entry["probability"] = _null(predictions.probability[row])
+        entries.append(entry)
+    return {"joints": list(predictions.joints.names), "people": entries}
+
+
+def with_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    """The content of a file of predictions, with the entry `sha256` over the others."""
+    return content | {"sha256": hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()}
+
+
+def without_checksum(content: dict[str, Any]) -> dict[str, Any]:
+    """The content less its entry `sha256`; without one, it is taken as it is.
+
+    Raises:
+        ValueError: the entry belongs to another content.
+    """
+    bare = {name: value for name, value in content.items() if name != "sha256"}
+    said = content.get("sha256")
+    if said is not None and said != with_checksum(bare)["sha256"]:
+        raise ValueError("it is damaged: its content is not that of its 'sha256', which who changes it takes out")
+    return bare
+
+
+def _null(values: np.ndarray) -> list:
+    """Nested lists in which whatever is no finite number is None, as JSON has no NaN."""
+    result = values.astype(object)
+    result[~np.isfinite(values)] = None
+    return result.tolist()
+
+
+def _from_json(path: Path, joints: Skeleton) -> Predictions:
+    """The content of a `.json`, put into the order of `joints` by name."""
+    try:
+        content = without_checksum(json.loads(path.read_text(encoding="utf-8")))
+        source = Skeleton(tuple(map(str, content["joints"])))
+        people = content["people"]
+        pixels = np.array([person["pixels"] for person in people], np.float64)
+        if people and pixels.shape[1:] != (len(source), 2):
+            raise ValueError(f"pixels of shape {pixels.shape} for {len(source)} joints")
+        pixels = pixels.reshape(-1, len(source), 2)
+        probability = None
+        if any("probability" in person for person in people):
+            probability = np.array([person["probability"] for person in people], np.float64)
+        named = any("image" in person for person in people)
+        found = Predictions(
+            joints,
+            reorder(pixels, source, joints),
+            None if probability is None else reorder(probability, source, joints, axis=-1),
+            tuple(Path(str(person["image"])).name for person in people) if named else None,
+            tuple(int(person["person"]) for person in people) if named else None,
+        )
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, OSError) as error:
+        reason = f"no {error}" if isinstance(error, KeyError) else " ".join(str(error).split())
+        raise PoseError(f"{path} is not a file of predictions as this package writes it ({reason}).") from error
+    if not set(source.names) & set(joints.names):
+        raise PoseError(f"{path} has none of the expected joints {', '.join(joints.names)}.")
+    return found
+
+
+def _to_mat(path: Path, predictions: Predictions) -> dict[str, np.ndarray]:
+    """The variables of a `.mat` in the layout of the data set with these joints."""
+    pixels = predictions.pixels.astype(np.float64)
+    if predictions.joints == MPII:
+        return {"preds": pixels}
+    if predictions.joints == LSP:
+        return {"pred": pixels.transpose(2, 1, 0)}
+    raise PoseError(
+        f"{path}: .mat has a layout for the joints of MPII or LSP only; reorder them or choose .json or .h5."
+    )
+
+
+def _read_mat(path: Path) -> tuple[str, np.ndarray]:
+    try:
+        return "preds", read_variables(path, ("preds",))[0]
+    except PoseError:  # Either there is no `preds`, or the file is damaged and the next line says so again.
+        return "pred", read_variables(path, ("pred",))[0]
+
+
+def _read_h5(path: Path, joints: Skeleton) -> np.ndarray:
+    try:
+        content = path.read_bytes()
+        if content.startswith(MAGIC):  # of this package
+            check_seal(path, content)
+        with h5py.File(io.BytesIO(content), "r") as file:
+            if "preds" not in list(file):
+                raise PoseError(f"{path} holds {', '.join(file) or 'nothing'}; expected a data set 'preds'.")
+            data = stored(file, "preds")
+            _check(path, data.shape or (), data.dtype, joints)
+            return _people_first(path, data[()], joints)
+    except PoseError:
+        raise
+    except Exception as error:  # h5py raises OSError, KeyError, RuntimeError or ValueError, as the damage falls.
+        raise PoseError(f"{path} is damaged or not an HDF5 file ({' '.join(str(error).split())}).") from error
+
+
+def _read_npy(path: Path) -> np.ndarray:
+    try:
+        # Mapped, so that a header promising more than the file holds fails instead of reserving memory. This never
+        # unpickles.
+        return np.lib.format.open_memmap(path, mode="r")
+    except Exception as error:  # ValueError mostly; a damaged header is parsed as Python and can fail in many ways.
+        reason = " ".join(str(error).split())
+        raise PoseError(f"{path} is damaged, pickled or not a .npy file ({reason}).") from error
+
+
+def _people_first(path: Path, value: np.ndarray, joints: Skeleton, *, matlab: bool = False) -> np.ndarray:
+    """(N, J, 2) float64 from that or from MATLAB's 2 x J x N, which `matlab` prefers where both would fit (N = 2)."""
+    count = len(joints)
+    _check(path, value.shape, value.dtype, joints)
+    if value.shape == (2, count):  # MATLAB drops the last axis of a single person.
+        value = value[..., None]
+    if value.shape[1:] != (count, 2) or (matlab and value.shape == (2, count, 2)):
+        value = np.transpose(value, (2, 1, 0))
+    return np.array(value, np.float64)
+
+
+def _check(path: Path, shape: tuple[int, ...], dtype: np.dtype, joints: Skeleton) -> None:
+    count = len(joints)
+    if dtype.kind not in "fiu":
+        raise PoseError(f"{path} holds values of type {dtype}; expected numbers.")
+    rows_first = len(shape) == 3 and shape[1:] == (count, 2) and shape[0] <= _MOST_PEOPLE
+    people_last = shape == (2, count) or (len(shape) == 3 and shape[:2] == (2, count) and shape[2] <= _MOST_PEOPLE)
+    if not (rows_first or people_last):
+        raise PoseError(f"{path} holds an array of shape {shape}; expected (N, {count}, 2) or 2 x {count} x N.")

@@ -7,6 +7,7 @@ import numpy as np
 from scipy.io import savemat
 
 from pose_regression.data.matlab import read_variables
+from pose_regression.data.mpii import field, image_name, layout, records, release_pose, scalar
 from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.skeleton import MPII, Skeleton
@@ -41,25 +42,14 @@ def read_submission(
     if joints != MPII:
         raise PoseError(f"{path} holds MPII's people and joints; expected {len(joints)} joints of another data set.")
     pixels, images, people = [], [], []
-    try:
+    with layout(path, "MPII's submission"):
         for element in pred.ravel():
-            for person, rect in enumerate(_elements(element["annorect"])):
-                if "annopoints" not in rect.dtype.names:  # MATLAB keeps no field that nobody in the image has.
-                    continue
-                points = [p for a in _elements(rect["annopoints"]) for p in _elements(a["point"])]
-                if not points:
-                    continue
-                pose = np.full((len(joints), 2), np.nan)
-                for point in points:
-                    joint = _number(point["id"])
-                    if joint not in range(len(joints)):
-                        raise ValueError(f"joint id {joint}")
-                    pose[int(joint)] = _number(point["x"]), _number(point["y"])
-                pixels.append(pose)
-                images.append(_text(element["image"]))
-                people.append(person)
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise PoseError(f"{path} is not laid out as MPII's submission ({error}).") from error
+            for person, rect in enumerate(records(element["annorect"])):
+                pose = release_pose(rect)
+                if pose is not None:
+                    pixels.append(pose)
+                    images.append(image_name(element["image"][0, 0]["name"]))
+                    people.append(person)
     return np.array(pixels).reshape(-1, len(joints), 2), None, tuple(images), tuple(people)
 
 
@@ -73,33 +63,17 @@ def _points(pixels: np.ndarray) -> np.ndarray:
 def _test_people(annotation: Path) -> list[tuple[str, list[np.ndarray | dict[str, float]]]]:
     """Name of every test image, with every person's `objpos`, empty where the annotation's is."""
     (release,) = read_variables(annotation, ("RELEASE",))
-    try:
+    with layout(annotation, "MPII's annotation"):
         release = release[0, 0]
         images, train = release["annolist"].ravel(), np.asarray(release["img_train"], float).ravel()
         if len(train) != len(images):
             raise ValueError(f"{len(train)} marks img_train for {len(images)} images")
         return [
-            (_text(element["image"]), [_center(rect) for rect in _elements(element["annorect"])])
+            (image_name(element["image"][0, 0]["name"]), [_center(rect) for rect in records(element["annorect"])])
             for element in images[train == 0]
         ]
-    except (IndexError, KeyError, TypeError, ValueError) as error:
-        raise PoseError(f"{annotation} is not laid out as MPII's annotation ({error}).") from error
 
 
 def _center(rect: np.void) -> np.ndarray | dict[str, float]:
-    names = rect.dtype.names or ()
-    center = _elements(rect["objpos"]) if "objpos" in names else []
-    return {axis: _number(center[0][axis]) for axis in "xy"} if len(center) else _EMPTY
-
-
-def _elements(value: np.ndarray) -> np.ndarray | list:
-    """The elements of a struct array as scipy gives it, none for MATLAB's empty []."""
-    return value.ravel() if value.dtype.names is not None else []
-
-
-def _number(value: np.ndarray) -> float:
-    return float(np.asarray(value).item())
-
-
-def _text(image: np.ndarray) -> str:
-    return str(np.asarray(image.ravel()[0]["name"]).item())
+    objpos = field(rect, "objpos")
+    return {axis: scalar(objpos[0, 0], axis) for axis in "xy"} if objpos.size else _EMPTY
