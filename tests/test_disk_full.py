@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 import h5py
-import keras
 import numpy as np
 import pytest
 import scipy.io
 from PIL import Image
+from tiny import tiny
 
 from experiments import predict
 from experiments.command import run
@@ -111,14 +111,8 @@ def place(request, tmp_path, capsys) -> Iterator[Place]:
 REASON = r" could not be written: \S.*\.$"
 
 
-def _model(seed: int = 0) -> PoseRegressor:
-    keras.utils.set_random_seed(seed)
-    return PoseRegressor((32, 32, 3), num_blocks=1, width=16)
-
-
 def _training_model() -> PoseRegressor:
-    keras.utils.set_random_seed(0)
-    model = PoseRegressor((32, 32, 3), num_blocks=1, width=16, outputs="all")
+    model = tiny(outputs="all")
     compile_model(model, RECIPE, steps_per_epoch=2)
     return model
 
@@ -150,10 +144,10 @@ def test_training_state(place):
 
 
 def test_weights(place):
-    path, old = place.folder / "best.weights.h5", _model(1)
+    path, old = place.folder / "best.weights.h5", tiny(seed=1)
     save_weights(old, path)
     with place.full(), pytest.raises(PoseError, match=f"{path}{REASON}"):
-        save_weights(_model(2), path)
+        save_weights(tiny(seed=2), path)
     place.check_clean(path.name)
     loaded, _ = load_model(path)
     np.testing.assert_array_equal(loaded.get_weights()[0], old.get_weights()[0])
@@ -173,11 +167,11 @@ def test_export(place, format, packages):
     for package in packages:
         pytest.importorskip(package)
     crops, directory = rendered_crops(2, 32), place.folder / "export"
-    export_model(_model(1), directory, format=format, crops=crops)
+    export_model(tiny(seed=1), directory, format=format, crops=crops)
     files = [path.name for path in directory.rglob("*") if path.is_file()]
     before = load_runtime(format, directory)(crops[:1])["pose"]
     with place.full(), pytest.raises(PoseError, match=f"{directory}{REASON}"):
-        export_model(_model(2), directory, format=format, crops=crops, force=True)
+        export_model(tiny(seed=2), directory, format=format, crops=crops, force=True)
     place.check_clean(*files)
     assert os.listdir(place.folder) == ["export"]
     np.testing.assert_array_equal(load_runtime(format, directory)(crops[:1])["pose"], before)
@@ -255,7 +249,7 @@ def test_video(place):
 
 
 def test_the_command_predict_ends_with_one_sentence(place, monkeypatch, capsys):
-    save_weights(_model(), place.folder / "tiny.weights.h5")
+    save_weights(tiny(), place.folder / "tiny.weights.h5")
     _people(place.folder, 1)
     arguments = [
         place.folder / "0.png",

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 from keras.callbacks import LambdaCallback
 from PIL import Image
+from tiny import tiny
 
 from pose_regression.container import read_container
 from pose_regression.data.augment import NONE
@@ -54,9 +55,13 @@ def people(tmp_path_factory) -> list[Sample]:
     return samples
 
 
-def _model(recipe: Recipe, people, *, blocks: int = 1) -> PoseRegressor:
+def _model(recipe: Recipe, people, *, blocks: int = 1, paper: bool = False) -> PoseRegressor:
     keras.utils.set_random_seed(3)
-    model = PoseRegressor((32, 32, 3), num_blocks=blocks, width=18, outputs="all")
+    model = (
+        PoseRegressor((32, 32, 3), num_blocks=blocks, width=18, outputs="all")
+        if paper
+        else tiny(blocks=blocks, seed=3, outputs="all")
+    )
     compile_model(model, recipe, steps_per_epoch=len(people) // recipe.batch_size)
     return model
 
@@ -81,21 +86,23 @@ def left_alone(people, tmp_path_factory):
     """The directory of a run of a recipe that nothing disturbs; each recipe is trained once."""
 
     @cache
-    def run(recipe: Recipe) -> Path:
+    def run(recipe: Recipe, paper: bool) -> Path:
         tf.config.experimental.enable_op_determinism()
         directory = tmp_path_factory.mktemp("alone")
-        train(_model(recipe, people), people, _validate, recipe, directory)
+        train(_model(recipe, people, paper=paper), people, _validate, recipe, directory)
         return directory
 
     return run
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("stop_at", "recipe"), [(1, TINY), (2, AVERAGED), (4, AVERAGED)])
-def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, left_alone, tmp_path, stop_at, recipe):
-    alone, stopped = left_alone(recipe), tmp_path
+@pytest.mark.parametrize(("stop_at", "recipe", "paper"), [(1, TINY, True), (2, AVERAGED, False), (4, AVERAGED, False)])
+def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(
+    people, left_alone, tmp_path, stop_at, recipe, paper
+):
+    alone, stopped = left_alone(recipe, paper), tmp_path
 
-    model = _model(recipe, people)
+    model = _model(recipe, people, paper=paper)
     fit, batches = model.fit, itertools.count(1)
 
     def interrupt(batch, logs):
@@ -110,14 +117,14 @@ def test_a_run_stopped_by_sigterm_and_resumed_ends_as_one_left_alone(people, lef
         train(model, people, _validate, recipe, stopped)
     progress = read_container(states(stopped)[-1])[1]["progress"]
     assert progress["epoch"] * 3 + progress["batch"] == stop_at
-    train(_model(recipe, people), people, _validate, recipe, stopped)
+    train(_model(recipe, people, paper=paper), people, _validate, recipe, stopped)
     _same(alone, stopped)
 
 
 def test_a_loss_that_is_not_finite_stops_at_once_and_names_the_images(people, tmp_path):
     recipe = replace(TINY, epochs=1, batch_size=1)
     model = _model(recipe, people)
-    kernel = model.get_layer("block_b_1").get_layer("heatmaps").kernel
+    kernel = model.get_layer("heatmaps_1").kernel
     kernel.assign(np.full(kernel.shape, np.nan, np.float32))
     with pytest.raises(PoseError, match=r"epoch 1, batch 0 \(images [^,]*\.png\).*last good state"):
         train(model, people, _validate, recipe, tmp_path)

@@ -271,9 +271,7 @@ def test_outputs_have_the_documented_shapes(outputs, blocks):
 @pytest.mark.parametrize("grid", ["endpoints", "paper", "centers"])
 @pytest.mark.parametrize("num_context", [0, 3])
 def test_rectangular_input_gives_the_pose_of_its_maps(num_context, grid):
-    model = narrow(
-        input_shape=(64, 96, 3), num_context=num_context, alpha=0.7, grid=grid, num_blocks=1, outputs="maps"
-    )
+    model = narrow(input_shape=(64, 96, 3), num_context=num_context, alpha=0.7, grid=grid, num_blocks=1, outputs="maps")
     found = run(model, images(64, 96))
     assert found["heatmaps"].shape == (2, 8, 12, 5)
     assert found["context_heatmaps"].shape == (2, 8, 12, 5 * num_context)
