@@ -174,7 +174,7 @@ def test_a_state_of_another_network_is_refused(people, tmp_path):
 
 def test_training_reduces_the_loss_and_records_every_block(people, tmp_path):
     recipe = replace(TINY, epochs=8, learning_rate=1e-2, augmentation=NONE)
-    progress = train(_model(recipe, people, blocks=2), people, _validate, recipe, tmp_path)
+    progress = train(_model(recipe, people, blocks=2, paper=True), people, _validate, recipe, tmp_path)
     assert progress.history is not None and len(progress.history) == 8
     first, last = progress.history[0], progress.history[-1]
     assert last["loss"] < 0.6 * first["loss"]
