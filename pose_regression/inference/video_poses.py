@@ -60,42 +60,26 @@ def predict_video(
     progress.step()
     started = time.monotonic()
     try:
-        decoder = opened(source)
-        frames = decoder.frames()
-        first = next(frames, None)
+        decoder, size, frames = _begun(source)
     except PoseError as error:
         found.broken.append(str(error))
         return
-    if first is None:
-        found.broken.append(f"{shown(source)} cannot be read as a video: none of its frames can be decoded.")
-        return
-    size = first.pixels.shape[1], first.pixels.shape[0]
-    of_number, to_labels = None, None
-    if boxes is not None:
-        stored = upright_size(decoder.turn, size)  # a quarter turn is its own way back
-        of_number, to_labels = boxes.upright_frames(people, stored, decoder.turn)
-
-    def given(frame: Frame) -> list[list[float]] | None:
-        return of_number(frame.number) if of_number else None
-
-    numbering, smoothing = Tracker(), defaultdict[int, OneEuro](OneEuro)
+    given, to_labels = _given(boxes, people, decoder, size)
     answers = (_followed if following.detect_every > 1 else _streamed)(
-        stream, chain([first], frames), given, every=following.detect_every
+        stream, frames, given, every=following.detect_every
     )
+    known = _Known(smooth=following.smooth)
     with _Overlay(video_writer(overlay, size=size, rate=decoder.rate)) as drawn:
-        for frame, poses, failure in answers:
+        for frame, unnumbered, failure in answers:
             name = frame_name(source, frame.number)
             if failure is not None:
                 found.broken.append(_named(failure, name))
-            numbers = numbering.update(frame.seconds, [pose.pixels for pose in poses])
-            poses = [replace(pose, person=number) for pose, number in zip(poses, numbers, strict=True)]
-            if following.smooth:
-                poses = [_smoothed(pose, smoothing[pose.person], frame.seconds) for pose in poses]
+            poses = known.recognise(frame.seconds, unnumbered)
             id = people[frame.number].id if frame.number in people else None
             found.add(name, frame.pixels, poses, id=id, frame=frame.number, seconds=frame.seconds, to_labels=to_labels)
             empty += not poses
             output.keep()
-            drawn.add(frame, poses, numbered=numbering.count > 1)
+            drawn.add(frame, poses, numbered=known.numbering.count > 1)
             share = frame.number / decoder.count if decoder.count else 0.0
             progress.show(f"frame {frame.number + 1}" + (f" of {decoder.count}" if decoder.count else ""), share=share)
     if lost := decoder.missing():
@@ -104,6 +88,47 @@ def predict_video(
         found.broken.append(str(drawn.error))
     note = _note(source, decoder, time.monotonic() - started, drawn)
     found.notes.append(note + (f" Nobody found on {empty} of them." if boxes is None and empty else ""))
+
+
+def _begun(source: Source) -> tuple[Decoder, tuple[int, int], Iterator[Frame]]:
+    """A video of which a frame can be read, the width and height of its upright frames, and these.
+
+    Raises:
+        PoseError: there is none.
+    """
+    decoder = opened(source)
+    frames = decoder.frames()
+    first = next(frames, None)
+    if first is None:
+        raise PoseError(f"{shown(source)} cannot be read as a video: none of its frames can be decoded.")
+    return decoder, (first.pixels.shape[1], first.pixels.shape[0]), chain([first], frames)
+
+
+def _given(
+    boxes: Boxes | None, people: Mapping[int, People], decoder: Decoder, size: tuple[int, int]
+) -> tuple[Callable[[Frame], list[list[float]] | None], np.ndarray | None]:
+    """What gives a frame's boxes, None if there are no boxes at all; and `to_labels` of `Boxes.upright_frames`."""
+    if boxes is None:
+        return lambda frame: None, None
+    stored = upright_size(decoder.turn, size)  # a quarter turn is its own way back
+    of_number, to_labels = boxes.upright_frames(people, stored, decoder.turn)
+    return lambda frame: of_number(frame.number), to_labels
+
+
+class _Known:
+    """The people seen so far."""
+
+    def __init__(self, *, smooth: bool):
+        self.numbering = Tracker()
+        self._smooth, self._smoothing = smooth, defaultdict[int, OneEuro](OneEuro)
+
+    def recognise(self, seconds: float, poses: Sequence[Pose]) -> list[Pose]:
+        """A frame's poses with their people's numbers, smoothed if that is asked for."""
+        numbers = self.numbering.update(seconds, [pose.pixels for pose in poses])
+        numbered = [replace(pose, person=number) for pose, number in zip(poses, numbers, strict=True)]
+        if not self._smooth:
+            return numbered
+        return [_smoothed(pose, self._smoothing[pose.person], seconds) for pose in numbered]
 
 
 def _named(error: PoseError, name: str) -> str:
