@@ -15,10 +15,9 @@ if TYPE_CHECKING:
     from pose_regression.evaluation.metrics import pck_lsp, pckh, pcp_lsp
     from pose_regression.inference.pose import Pose
     from pose_regression.inference.predictor import PosePredictor
-    from pose_regression.model.authors_weights import load_authors_weights
     from pose_regression.model.load import load_model
     from pose_regression.model.network import PoseRegressor, preprocess_input
-    from pose_regression.model.weights import load_weights, save_weights
+    from pose_regression.model.weights import load_authors_weights, load_weights, save_weights
     from pose_regression.skeleton import Skeleton
     from pose_regression.training.experiment import Experiment
     from pose_regression.training.run import run
@@ -29,7 +28,7 @@ _HOMES = {
     "load_model": "model.load",
     "load_weights": "model.weights",
     "save_weights": "model.weights",
-    "load_authors_weights": "model.authors_weights",
+    "load_authors_weights": "model.weights",
     "PosePredictor": "inference.predictor",
     "Pose": "inference.pose",
     "Skeleton": "skeleton",

@@ -121,7 +121,7 @@ def test_weights_are_downloaded_converted_and_kept(model, content, serve, publis
     again, _ = load_model("mpii")
     np.testing.assert_array_equal(again.get_weights()[0], model.get_weights()[0])
     assert server.requested == ["/release/authors.h5"]
-    # What the authors' own file refuses: another input size.
+    # Another input size than that of the file.
     small = PoseRegressor((64, 64, 3), num_blocks=1, width=16, weights="mpii")
     np.testing.assert_array_equal(small.get_weights()[0], model.get_weights()[0])
 

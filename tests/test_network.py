@@ -13,11 +13,11 @@ import numpy as np
 import pytest
 
 from pose_regression.errors import PoseError
-from pose_regression.model.authors_weights import authors_order, load_authors_weights
+from pose_regression.model.authors_weights import authors_order
 from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import OUTPUTS, PoseRegressor, largest_value, preprocess_input
 from pose_regression.model.regression import SoftArgmax
-from pose_regression.model.weights import save_weights
+from pose_regression.model.weights import load_authors_weights, save_weights
 from pose_regression.training.losses import elastic_net_with_entropy, probability_entropy
 from pose_regression.training.optimizer import RMSprop
 

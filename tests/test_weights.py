@@ -14,11 +14,12 @@ from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
 from pose_regression.inference.predictor import PosePredictor
 from pose_regression.model import weights
-from pose_regression.model.authors_weights import _frozen_soft_argmax, authors_order, load_authors_weights
+from pose_regression.model.authors_weights import authors_order
 from pose_regression.model.load import load_model
 from pose_regression.model.named_weights import named_weights
 from pose_regression.model.network import PoseRegressor
-from pose_regression.model.weights import load_weights, save_weights
+from pose_regression.model.regression import coordinate_ramp
+from pose_regression.model.weights import load_authors_weights, load_weights, save_weights
 from pose_regression.skeleton import PA16J, Skeleton
 
 NARROW = {
@@ -269,6 +270,14 @@ def test_skeleton_in_the_file_is_plain_json(source, tmp_path):
 # The authors'
 
 
+def frozen_soft_argmax(height: int, width: int, maps: int, grid: str) -> list[np.ndarray]:
+    """What the authors store for a soft-argmax: two separable convolutions, x then y, as wide as the map."""
+    x = np.broadcast_to(coordinate_ramp(width, grid)[None, :, None, None], (height, width, maps, 1))
+    y = np.broadcast_to(coordinate_ramp(height, grid)[:, None, None, None], (height, width, maps, 1))
+    identity = np.eye(maps, dtype=np.float32)[None, None]
+    return [x, identity, y, identity]
+
+
 def write_authors_file(model: PoseRegressor, path) -> None:
     """A Keras-2 file in the authors' layout with the weights of `model`."""
     config = model.get_config()
@@ -279,7 +288,7 @@ def write_authors_file(model: PoseRegressor, path) -> None:
     joints, context = config["num_joints"], config["num_context"]
     cells = [n // 8 for n in config["input_shape"][:2]]
     for group, maps in (("sSAM", joints), ("cSAM", joints * context)):
-        arrays = _frozen_soft_argmax(*cells, maps, config["grid"]) if maps else []
+        arrays = frozen_soft_argmax(*cells, maps, config["grid"]) if maps else []
         names = ("x/depthwise_kernel:0", "x/pointwise_kernel:0", "y/depthwise_kernel:0", "y/pointwise_kernel:0")
         groups[group] = list(zip(names, arrays, strict=True)) if maps else []
     aggregation = np.zeros((joints * context, joints), np.float32)
@@ -311,25 +320,24 @@ def test_authors_file_comes_back_exactly(options, tmp_path):
     assert_equal(values(second), values(first))
 
 
-def test_alpha_is_not_in_the_authors_file(authors_file, source):
-    other = narrow(1, alpha=0.9)
+def test_authors_file_fits_any_alpha_and_input_size(authors_file, source):
+    other = narrow(1, alpha=0.9, input_shape=(64, 96, 3))
     load_authors_weights(other, authors_file)
-    assert_equal(values(other), values(source))
+    for name, variable in named_weights(source).items():
+        np.testing.assert_array_equal(named_weights(other)[name], variable)
 
 
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"num_blocks": 1}, "holds a network of 2 blocks; this model has 1"),
-        ({"num_blocks": 3}, "holds a network of 2 blocks; this model has 3"),
-        ({"num_joints": 5}, "does not fit this model: its frozen layer 'sSAM' has shapes"),
-        ({"num_context": 1}, r"its frozen layer 'cSAM' has shapes .* \(num_joints=4, num_context=1, maps of 8x8\)"),
-        ({"num_context": 0}, "its frozen layer 'cSAM' has shapes"),
-        ({"num_joints": 3, "num_context": 3}, "its frozen layer 'sSAM' has shapes"),  # 12 maps, too
-        ({"input_shape": (64, 96, 3)}, "maps of 8x12"),
-        ({"grid": "centers"}, "frozen layer 'sSAM' holds other constants than grid='centers' gives"),
-        ({"width": 18}, "does not fit this model: .*, expected"),
-        ({"kernel_size": 5}, r"rBlock1/.* is depthwise_kernel \(3, 3, .*\), expected depthwise_kernel \(5, 5"),
+        ({"num_blocks": 1}, "0 of this network's .* are missing, .* are unknown, such as 'block_a_2/"),
+        ({"num_blocks": 3}, "are missing, 0 are unknown, such as 'block_a_3/"),
+        ({"num_joints": 5}, "num_joints is 4, expected 5"),
+        ({"num_context": 1}, "num_context is 2, expected 1"),
+        ({"num_joints": 3, "num_context": 3}, "num_joints is 4, expected 3"),  # 12 maps, too
+        ({"grid": "centers"}, "grid is 'endpoints', expected 'centers'"),
+        ({"width": 18}, r"has shape \(.*\), expected \("),
+        ({"kernel_size": 5}, r"depthwise_kernel has shape \(3, 3, .*\), expected \(5, 5, "),
     ],
     ids=str,
 )
@@ -422,7 +430,7 @@ KERNEL = "Stem/0/kernel:0"
 DAMAGES = {
     "missing weight": (remove(KERNEL), "missing or leads out of the file"),
     "missing group": (remove("RegMap1"), "RegMap1 is missing or leads out of the file"),
-    "renamed group": (rename("SepConv1"), "is not the authors' layout: group 'SepConv1' is missing"),
+    "renamed group": (rename("SepConv1"), "is not the authors' layout: group 'SepConv1' holds 0 arrays"),
     "no names of layers": (drop_attribute("/", "layer_names"), "is not a readable Keras-2 weight file"),
     "no names of weights": (drop_attribute("Stem", "weight_names"), "is not a readable Keras-2 weight file"),
     "too few weights": (shorten("rBlock1"), "group 'rBlock1' holds .* arrays, expected"),
@@ -432,13 +440,9 @@ DAMAGES = {
     "not a number": (change(KERNEL, (0, 0, 0, 0), np.nan), "damaged: Stem/0/kernel:0 holds numbers that are not"),
     "infinite": (change("RegMap2/0/kernel:0", (0, 0, 0, 0), np.inf), "RegMap2/0/kernel:0 holds numbers that are not"),
     "text": (replace(KERNEL, lambda *_: "hello"), "is not a readable Keras-2 weight file"),
-    "other coordinates": (change("sSAM/x/depthwise_kernel:0", (0, 3, 1, 0), 0.43), "'sSAM' holds other constants"),
+    "other coordinates": (change("sSAM/x/depthwise_kernel:0", (0, 3, 1, 0), 0.43), "'sSAM' has the coordinates of no grid"),
     "axes exchanged": (
-        replace("cSAM/y/depthwise_kernel:0", lambda old, _: old.swapaxes(0, 1)), "'cSAM' holds other constants",
-    ),
-    "context-major": (
-        replace("Agg/dense/kernel:0", lambda old, _: np.tile(np.eye(4, dtype="f"), (2, 1))),
-        "'Agg' holds other constants",
+        replace("sSAM/x/depthwise_kernel:0", lambda old, _: old.swapaxes(0, 1)), "'sSAM' has the coordinates of no grid",
     ),
     "soft link": (replace(KERNEL, lambda *_: h5py.SoftLink("/rBlock1")), "leads out of the file"),
     "external link": (replace(KERNEL, lambda *_: h5py.ExternalLink("x.h5", "/k")), "leads out of the file"),

@@ -8,15 +8,14 @@ complaint and gives wrong poses.
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import h5py
-import keras
 import numpy as np
 
 from pose_regression.container import inside, stored
 from pose_regression.errors import PoseError
-from pose_regression.model.regression import coordinate_ramp
+from pose_regression.model.regression import GRIDS, coordinate_ramp
 
 _STEM = (
     "conv_1 conv_1_bn conv_2 conv_2_bn conv_3 conv_3_bn conv_4 conv_4_bn conv_5b conv_5b_bn conv_6b conv_6b_bn "
@@ -28,27 +27,6 @@ _BLOCK_A = (
     "half_2_bn half_3_shortcut half_3 full_1 half_3_shortcut_bn half_3_bn full_1_bn"
 ).split()
 _SEPARABLE = {*"separable separable_1 full_1 half_1 half_2 half_3 quarter_1 quarter_2 quarter_3".split()}
-
-
-class Entry(NamedTuple):
-    """One array of the file."""
-
-    name: str
-    """Of the variable of ours that it belongs to, `stem/conv_1/kernel`."""
-    source: str
-    """Where it stands in the file."""
-    array: np.ndarray
-
-
-class AuthorsFile(NamedTuple):
-    """What such a file holds."""
-
-    entries: list[Entry]
-    num_blocks: int
-    num_maps: int
-    """Heat maps of a block: N_J (1 + N_c)."""
-    frozen: dict[str, list[np.ndarray]]
-    """The constants of the layers without trained weights, by group."""
 
 
 def authors_order(blocks: int) -> Iterator[tuple[str, list[str]]]:
@@ -75,8 +53,10 @@ def _names_of(box: str, layers: list[str]) -> list[str]:
     return trained + averaged
 
 
-def read_authors_weights(path: str | Path) -> AuthorsFile:
-    """The content of the authors' `.h5`.
+def read_authors_weights(path: str | Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The content of the authors' `.h5`: arrays by our names, and the arguments of `PoseRegressor` that they are of.
+
+    Its frozen layers tell joints and grid. alpha is not stored in such a file.
 
     Raises:
         PoseError: unreadable or truncated file, or another layout.
@@ -85,58 +65,42 @@ def read_authors_weights(path: str | Path) -> AuthorsFile:
     blocks = sum(name.startswith("rBlock") for name in groups)
     if not blocks:
         raise PoseError(f"{path} is an HDF5 file, but neither this project's nor in the authors' layout.")
-    entries = []
+    arrays: dict[str, np.ndarray] = {}
     for group, names in authors_order(blocks):
-        arrays = groups.get(group)
-        if arrays is None or len(arrays) != len(names):
-            found = "is missing" if arrays is None else f"holds {len(arrays)} arrays, expected {len(names)}"
-            raise PoseError(f"{path} is not the authors' layout: group {group!r} {found}.")
-        for name, (source, array) in zip(names, arrays, strict=True):
+        found = groups.get(group, [])
+        if len(found) != len(names):
+            raise PoseError(
+                f"{path} is not the authors' layout: group {group!r} holds {len(found)} arrays, expected {len(names)}."
+            )
+        for name, (source, array) in zip(names, found, strict=True):
             leaf, expected = source.split("/")[-1].split(":")[0], name.split("/")[-1]
             if leaf != expected:
                 raise PoseError(
-                    f"{path} does not fit this model: {group}/{source} is {leaf} {array.shape}, expected {expected}."
+                    f"{path} is not the authors' layout: {group}/{source} is {leaf} {array.shape}, expected {expected}."
                 )
             if not np.isfinite(array).all():
                 raise PoseError(f"{path} is damaged: {group}/{source} holds numbers that are not finite.")
-            entries.append(Entry(name, f"{group}/{source}", array))
-    frozen = {group: [array for _, array in groups.get(group, [])] for group in ("sSAM", "cSAM", "Agg")}
-    return AuthorsFile(entries, blocks, groups["RegMap1"][0][1].shape[-1], frozen)
+            arrays[name] = array
+    heatmaps, depthwise = arrays["block_b_1/heatmaps/kernel"], arrays["block_b_1/separable/depthwise_kernel"]
+    joints, grid = _joints_and_grid(groups.get("sSAM", []), Path(path))
+    return arrays, {
+        "num_blocks": blocks,
+        "num_joints": joints,
+        "num_context": heatmaps.shape[-1] // joints - 1,
+        "width": heatmaps.shape[2],
+        "kernel_size": depthwise.shape[0],
+        "grid": grid,
+    }
 
 
-def load_authors_weights(model: keras.Model, path: str | Path) -> None:
-    """Load the authors' published Keras-2 `.h5` into a `PoseRegressor`.
-
-    Works for any number of blocks, with and without context maps. The frozen layers that the file also holds
-    (coordinates, aggregation) are compared with this model's constants. alpha is not stored in such a file.
-
-    Raises:
-        PoseError: unreadable or truncated file, another layout, K, N_J, N_c, width or input size, other frozen
-            constants; `model` is then unchanged.
-
-    Source of the layout: the file as written by Keras 2 for `network.py` of the authors' pose-regression.
-    """
-    assign_authors_weights(model, read_authors_weights(path), path)
-
-
-def assign_authors_weights(model: keras.Model, found: AuthorsFile, path: str | Path) -> None:
-    """As `load_authors_weights`, of a file that was read before from `path`."""
-    config = model.get_config()
-    if found.num_blocks != config["num_blocks"]:
-        raise PoseError(f"{path} holds a network of {found.num_blocks} blocks; this model has {config['num_blocks']}.")
-    _check_frozen(found.frozen, config, Path(path))
-    pairs = []
-    for name, source, array in found.entries:
-        box, layer, leaf = name.split("/")
-        variable = next(v for v in model.get_layer(box).get_layer(layer).weights if v.name == leaf)
-        if array.shape != tuple(variable.shape):
-            raise PoseError(
-                f"{path} does not fit this model: {source} is {leaf} {array.shape}, "
-                f"expected {leaf} {tuple(variable.shape)}."
-            )
-        pairs.append((variable, array))
-    for variable, array in pairs:
-        variable.assign(array)
+def _joints_and_grid(soft_argmax: list[tuple[str, np.ndarray]], path: Path) -> tuple[int, str]:
+    """Of the frozen soft-argmax of part maps: its first kernel (H, W, N_J, 1) holds the cells' x."""
+    kernel = soft_argmax[0][1] if soft_argmax else np.zeros(0)
+    if kernel.ndim == 4 and kernel.size:
+        for grid in GRIDS:
+            if np.allclose(kernel, coordinate_ramp(kernel.shape[1], grid)[:, None, None], rtol=0, atol=1e-6):
+                return kernel.shape[2], grid
+    raise PoseError(f"{path} is not the authors' layout: 'sSAM' has the coordinates of no grid ({', '.join(GRIDS)}).")
 
 
 def _read_keras2_groups(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
@@ -156,34 +120,3 @@ def _read_keras2_groups(path: Path) -> dict[str, list[tuple[str, np.ndarray]]]:
 
 def _names(group: h5py.Group, attribute: str) -> list[str]:
     return [name.decode() if isinstance(name, bytes) else str(name) for name in group.attrs[attribute]]
-
-
-def _check_frozen(frozen: dict[str, list[np.ndarray]], config: dict[str, Any], path: Path) -> None:
-    """The constants in the file must be those that the model of this configuration computes with."""
-    joints, context = config["num_joints"], config["num_context"]
-    height, width = (n // 8 for n in config["input_shape"][:2])
-    expected = {"sSAM": _frozen_soft_argmax(height, width, joints, config["grid"])}
-    if context:
-        expected["cSAM"] = _frozen_soft_argmax(height, width, joints * context, config["grid"])
-        expected["Agg"] = [np.repeat(np.eye(joints, dtype=np.float32), context, axis=0)]
-    for group, arrays in frozen.items():
-        constants = expected.get(group, [])
-        if len(arrays) != len(constants) or any(a.shape != c.shape for a, c in zip(arrays, constants, strict=True)):
-            raise PoseError(
-                f"{path} does not fit this model: its frozen layer {group!r} has shapes {[a.shape for a in arrays]}, "
-                f"expected {[c.shape for c in constants]} (num_joints={joints}, num_context={context}, "
-                f"maps of {height}x{width})."
-            )
-        if not all(np.allclose(a, c, rtol=0, atol=1e-6) for a, c in zip(arrays, constants, strict=True)):
-            raise PoseError(
-                f"{path} does not fit this model: its frozen layer {group!r} holds other constants than "
-                f"grid={config['grid']!r} gives."
-            )
-
-
-def _frozen_soft_argmax(height: int, width: int, maps: int, grid: str) -> list[np.ndarray]:
-    """What the authors store for a soft-argmax: two separable convolutions, x then y, as wide as the map."""
-    x = np.broadcast_to(coordinate_ramp(width, grid)[None, :, None, None], (height, width, maps, 1))
-    y = np.broadcast_to(coordinate_ramp(height, grid)[:, None, None, None], (height, width, maps, 1))
-    identity = np.eye(maps, dtype=np.float32)[None, None]
-    return [x, identity, y, identity]

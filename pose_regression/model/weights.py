@@ -14,7 +14,7 @@ import numpy as np
 
 from pose_regression.container import read_container, write_container
 from pose_regression.errors import PoseError
-from pose_regression.model.authors_weights import AuthorsFile, assign_authors_weights, read_authors_weights
+from pose_regression.model.authors_weights import read_authors_weights
 from pose_regression.model.hub import PUBLISHED, SHIPPED, cache_folder, published_file, shipped_weights
 from pose_regression.model.named_weights import assign, named_weights
 from pose_regression.skeleton import PA16J, Skeleton
@@ -74,13 +74,11 @@ class WeightFile:
     """Arguments of `PoseRegressor`."""
     skeleton: Skeleton
     """The joints, and which of them the network has learned; the authors' are PA16J."""
-    content: dict[str, np.ndarray] | AuthorsFile
+    arrays: dict[str, np.ndarray]
+    """By name (`named_weights`)."""
 
     def load_into(self, model: keras.Model) -> None:
         """Give a `PoseRegressor` these weights; `PoseError` if it is another network, and then unchanged."""
-        if isinstance(self.content, AuthorsFile):
-            assign_authors_weights(model, self.content, self.path)
-            return
         config = model.get_config()
         for argument in ("num_joints", "num_context", "grid"):  # the shapes of the arrays don't tell them
             if self.network.get(argument) != config[argument]:
@@ -89,7 +87,7 @@ class WeightFile:
                     f"{self.network.get(argument)!r}, expected {config[argument]!r}."
                 )
         try:
-            assign(named_weights(model), self.content)
+            assign(named_weights(model), self.arrays)
         except ValueError as error:
             raise PoseError(f"{self.path} holds the weights of another network: {error}.") from error
 
@@ -108,8 +106,10 @@ def read_weights(path: str | Path) -> WeightFile:
             "of the same arguments and call its load_weights; pose_regression.save_weights writes one that says it."
         )
     if kind == "authors":
-        found = read_authors_weights(path)
-        return WeightFile(path, _authors_network(found, path), PA16J, found)
+        file = _authors_file(path)
+        if file.network["num_joints"] != len(PA16J):
+            raise PoseError(f"{path} is in the authors' layout, but not of 16 joints; load_authors_weights takes it.")
+        return file
     arrays, metadata = read_container(path)
     if metadata.get("kind") != "weights":
         raise PoseError(f"{path} holds no weights but {metadata.get('kind')!r}.")
@@ -126,7 +126,6 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
     """Load weights into a `PoseRegressor`: files of `save_weights`, weights by name, the authors' `.h5`, Keras' own.
 
     The input size, alpha and the outputs may be others than those the weights were trained with
-    (not so for the authors' file, see `load_authors_weights`).
 
     Args:
         model: the network.
@@ -142,16 +141,22 @@ def load_weights(model: keras.Model, path: str | Path) -> None:
         read_weights(path).load_into(model)
 
 
-def _authors_network(found: AuthorsFile, path: Path) -> dict[str, Any]:
-    if found.num_maps % len(PA16J):
-        raise PoseError(f"{path} is in the authors' layout, but its {found.num_maps} maps are not of 16 joints.")
-    arrays = {entry.name: entry.array for entry in found.entries}
-    return {
-        "num_blocks": found.num_blocks,
-        "num_context": found.num_maps // len(PA16J) - 1,
-        "width": arrays["block_b_1/heatmaps/kernel"].shape[2],
-        "kernel_size": arrays["block_b_1/separable/depthwise_kernel"].shape[0],
-    }
+def load_authors_weights(model: keras.Model, path: str | Path) -> None:
+    """Load the authors' published Keras-2 `.h5` into a `PoseRegressor`, of any joints, blocks, context and input size.
+
+    alpha is not stored in such a file.
+
+    Raises:
+        PoseError: unreadable or truncated file, another layout, or another network; `model` is then unchanged.
+
+    Source of the layout: the file as written by Keras 2 for `network.py` of the authors' pose-regression.
+    """
+    _authors_file(path).load_into(model)
+
+
+def _authors_file(path: str | Path) -> WeightFile:
+    arrays, network = read_authors_weights(path)
+    return WeightFile(Path(path), network, PA16J, arrays)
 
 
 def fetch_weights(name: str | Path) -> Path:
@@ -168,13 +173,12 @@ def fetch_weights(name: str | Path) -> Path:
 
 
 def _converted(name: str) -> Path:
-    """Published weights as a file of `save_weights`, which unlike the authors' fits every input size."""
+    """Published weights as a file of `save_weights`."""
     path = cache_folder() / f"{name}.weights.h5"
     if not path.is_file():
         with published_file(name) as source:
-            found = read_authors_weights(source)
-        arrays, network = {entry.name: entry.array for entry in found.entries}, _authors_network(found, source)
-        _write(path, arrays, network | {"num_joints": len(PA16J), "grid": "endpoints"}, PA16J, asdict(PUBLISHED[name]))
+            arrays, network = read_authors_weights(source)
+        _write(path, arrays, network, PA16J, asdict(PUBLISHED[name]))
     return path
 
 
