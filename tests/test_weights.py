@@ -440,9 +440,9 @@ DAMAGES = {
     "not a number": (change(KERNEL, (0, 0, 0, 0), np.nan), "damaged: Stem/0/kernel:0 holds numbers that are not"),
     "infinite": (change("RegMap2/0/kernel:0", (0, 0, 0, 0), np.inf), "RegMap2/0/kernel:0 holds numbers that are not"),
     "text": (replace(KERNEL, lambda *_: "hello"), "is not a readable Keras-2 weight file"),
-    "other coordinates": (change("sSAM/x/depthwise_kernel:0", (0, 3, 1, 0), 0.43), "'sSAM' has the coordinates of no grid"),
+    "other coordinates": (change("sSAM/x/depthwise_kernel:0", (0, 3, 1, 0), 0.43), "'sSAM' has the coordinates of no"),
     "axes exchanged": (
-        replace("sSAM/x/depthwise_kernel:0", lambda old, _: old.swapaxes(0, 1)), "'sSAM' has the coordinates of no grid",
+        replace("sSAM/x/depthwise_kernel:0", lambda old, _: old.swapaxes(0, 1)), "'sSAM' has the coordinates of no",
     ),
     "soft link": (replace(KERNEL, lambda *_: h5py.SoftLink("/rBlock1")), "leads out of the file"),
     "external link": (replace(KERNEL, lambda *_: h5py.ExternalLink("x.h5", "/k")), "leads out of the file"),
