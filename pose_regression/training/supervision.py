@@ -104,14 +104,13 @@ def _create_running_losses(network: PoseRegressor, supervision: Supervision) -> 
     network.reset_metrics()
 
 
-def gaussian_maps(pose: Tensor, shape: tuple[int, int], *, grid: str = "endpoints", sigma: float = SIGMA) -> Tensor:
-    """Draw a Gaussian of height 1 at each joint.
+def gaussian_maps(pose: Tensor, shape: tuple[int, int], *, grid: str = "endpoints") -> Tensor:
+    """Draw a Gaussian of height 1 and width `SIGMA` at each joint.
 
     Args:
         pose: (B, J, 2) x, y in [0, 1].
         shape: (H, W) of the maps.
         grid: where the cells lie.
-        sigma: standard deviation in cells.
 
     Returns:
         (B, H, W, J) in [0, 1].
@@ -119,28 +118,25 @@ def gaussian_maps(pose: Tensor, shape: tuple[int, int], *, grid: str = "endpoint
 
     def along(coordinate, length):
         ramp = coordinate_ramp(length, grid)
-        return ops.exp(-0.5 * ops.square((ops.expand_dims(coordinate, -1) - ramp) / (sigma * (ramp[1] - ramp[0]))))
+        return ops.exp(-0.5 * ops.square((ops.expand_dims(coordinate, -1) - ramp) / (SIGMA * (ramp[1] - ramp[0]))))
 
     return ops.einsum("bjh,bjw->bhwj", along(pose[..., 1], shape[0]), along(pose[..., 0], shape[1]))
 
 
-def map_divergence(
-    target: Tensor, present: Tensor, heatmaps: Tensor, *, grid: str = "endpoints", sigma: float = SIGMA
-) -> Tensor:
-    """Kullback-Leibler divergence of each block's part maps from Gaussians of sum 1 about the joints.
+def map_divergence(target: Tensor, present: Tensor, heatmaps: Tensor, *, grid: str = "endpoints") -> Tensor:
+    """Kullback-Leibler divergence of each block's part maps from Gaussians of sum 1 and width `SIGMA` at the joints.
 
     Args:
         target: (B, J, 2) in [0, 1].
         present: (B, J) weight of each joint in [0, 1], 0 where it does not count.
         heatmaps: (B, K, H, W, J) logits.
         grid: where the cells lie.
-        sigma: of the Gaussians, in cells.
 
     Returns:
         (B, K) in nats, the mean over present joints; 0 for a sample without joints.
     """
     _, blocks, height, width, joints = heatmaps.shape
-    wanted = gaussian_maps(ops.where(present[..., None] > 0, target, 0.5), (height, width), grid=grid, sigma=sigma)
+    wanted = gaussian_maps(ops.where(present[..., None] > 0, target, 0.5), (height, width), grid=grid)
     wanted = ops.reshape(wanted / ops.sum(wanted, axis=(1, 2), keepdims=True), (-1, 1, height * width, joints))
     logits = ops.reshape(heatmaps, (-1, blocks, height * width, joints))
     difference = ops.log(ops.maximum(wanted, 1e-30)) - ops.log_softmax(logits, axis=2)
@@ -149,19 +145,14 @@ def map_divergence(
 
 
 class _MapLoss(keras.losses.Loss):
-    """A loss over part maps: `y_true` (B, J, 3) is x, y, weight; `y_pred` (B, K, H, W, J) logits.
+    """A loss over part maps, whose cells lie on `grid`: `y_true` (B, J, 3) x, y, weight; `y_pred` (B, K, H, W, J)."""
 
-    Args:
-        grid: where the cells lie.
-        sigma: of the Gaussians, in cells.
-    """
-
-    def __init__(self, *, grid: str = "endpoints", sigma: float = SIGMA, name: str | None = None, **kwargs):
+    def __init__(self, *, grid: str = "endpoints", name: str | None = None, **kwargs):
         super().__init__(name=name, **kwargs)
-        self.grid, self.sigma = grid, sigma
+        self.grid = grid
 
     def get_config(self):
-        return super().get_config() | {"grid": self.grid, "sigma": self.sigma}
+        return super().get_config() | {"grid": self.grid}
 
 
 @register
@@ -169,7 +160,7 @@ class MapDivergenceLoss(_MapLoss):
     """`map_divergence` summed over the blocks."""
 
     def call(self, y_true, y_pred):
-        divergence = map_divergence(y_true[..., :2], y_true[..., 2], y_pred, grid=self.grid, sigma=self.sigma)
+        divergence = map_divergence(y_true[..., :2], y_true[..., 2], y_pred, grid=self.grid)
         return ops.sum(divergence, axis=1)
 
 
@@ -178,7 +169,7 @@ class HeatmapLoss(_MapLoss):
     """Squared error to `gaussian_maps`: summed over cells and blocks, averaged over present joints."""
 
     def call(self, y_true, y_pred):
-        target = gaussian_maps(y_true[..., :2], y_pred.shape[2:4], grid=self.grid, sigma=self.sigma)
+        target = gaussian_maps(y_true[..., :2], y_pred.shape[2:4], grid=self.grid)
         difference = ops.expand_dims(target, 1) - y_pred
         return mean_present(ops.sum(ops.square(difference), axis=(1, 2, 3)), y_true[..., 2])
 
