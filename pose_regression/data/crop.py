@@ -31,16 +31,7 @@ def crop(encoded: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
 
 
 def crop_pixels(pixels: tf.Tensor, affine: tf.Tensor, size: int) -> tf.Tensor:
-    """As `crop`, of an image that is decoded already; from a PNG's pixels it gives exactly what `crop` gives.
-
-    Args:
-        pixels: (h, w, 3) uint8, or float32 in [0, 255].
-        affine: (3, 3) float32, image pixels -> crop-normalised; pixel i covers [i, i+1).
-        size: side of the crop in pixels.
-
-    Returns:
-        (size, size, 3) float32 in [0, 255]; black outside the image.
-    """
+    """As `crop`, of (h, w, 3) pixels, uint8 or float32 in [0, 255]; of a PNG's they give exactly what `crop` gives."""
     return _resample(partial(_reduce, pixels), affine, size)
 
 

@@ -137,16 +137,7 @@ def pcp_sticks(true: np.ndarray, predicted: np.ndarray, threshold: float = 0.5) 
 
     A stick of length 0 (im1185 of LSP has two, its right leg) is never right.
 
-    Args:
-        true: (N, 10, 2, 2) annotated sticks as from `lsp_sticks`, in pixels.
-        predicted: (N, 10, 2, 2) in the same pixels; NaN is a miss.
-        threshold: in lengths of the annotated stick.
-
-    Returns:
-        As `pcp_lsp`.
-
-    Raises:
-        PoseError: a shape does not fit, or an annotated stick has no position.
+    As `pcp_lsp`, but of (N, 10, 2, 2) sticks as from `lsp_sticks`.
 
     Source: Ferrari et al., CVPR 2008, read strictly; columns as in Table 3 of the paper.
     """

@@ -23,13 +23,12 @@ CONCATENATED = {
 """Layers of the stem that read several others' channels, in their order; every other layer reads one's."""
 
 
-def grown(source: Arrays, shapes: Mapping[str, tuple[int, ...]], *, seed: int = 0) -> dict[str, np.ndarray]:
+def grown(source: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> dict[str, np.ndarray]:
     """The weights of a network of `PredictionBlocks` that begins as another.
 
     Args:
         source: the smaller network's weights, by name (`named_weights`).
         shapes: of the larger network's weights. The number of maps (joints, context) must be the same.
-        seed: of the parts in which copies of a channel are read.
 
     Returns:
         By name. With the same number of blocks, the larger network gives the smaller one's answers.
@@ -37,7 +36,7 @@ def grown(source: Arrays, shapes: Mapping[str, tuple[int, ...]], *, seed: int = 
     Raises:
         PoseError: fewer channels than the smaller network's, or a layer that it does not have.
     """
-    random, weights = np.random.default_rng(seed), {}
+    random, weights = np.random.default_rng(0), {}
     for name, shape in shapes.items():
         origin = _origin(name, source)
         if origin not in source or len(source[origin].shape) != len(shape):

@@ -31,7 +31,6 @@ def Hourglass(
     num_joints: int = 16,
     num_stacks: int = 8,
     features: int = 256,
-    name: str = "hourglass",
 ) -> keras.Model:
     """Stacked hourglass network: `num_stacks` heat maps of every joint, each stack refining those before it.
 
@@ -47,7 +46,6 @@ def Hourglass(
         num_joints: heat maps of one stack.
         num_stacks: hourglasses in a row.
         features: channels of an hourglass, an even number.
-        name: of the model.
 
     Returns:
         A functional model, (B, height, width, 3) -> a list of `num_stacks` tensors (B, height/4, width/4, num_joints),
@@ -66,7 +64,7 @@ def Hourglass(
         )
     image = keras.Input(input_shape, name="image")
     policy = keras.config.dtype_policy()
-    return keras.Model(image, Stacks(num_stacks, features)(image, num_joints, policy), name=name)
+    return keras.Model(image, Stacks(num_stacks, features)(image, num_joints, policy), name="hourglass")
 
 
 @register

@@ -1,11 +1,4 @@
-"""The network of the paper: stem, K prediction blocks, regression stage (Figs. 2 and 3; `network.py` of the authors).
-
-    image (256, 256, 3) --stem--> (32, 32, 576) --block A--block B--> ... K times
-                                                             |
-                                                             +--> heat maps --regression stage--> pose, probability
-
-Every convolution is without bias and padded as TensorFlow's "same"; every batch norm is without scale.
-"""
+"""The network of the paper: heat maps of a backbone (`backbone`), then the regression stage; `network.py` of the authors."""
 
 import warnings
 from collections.abc import Callable
