@@ -1,4 +1,4 @@
-"""The network of the paper: heat maps of a backbone (`backbone`), then the regression stage; `network.py` of the authors."""
+"""The network of the paper: heat maps of a `backbone`, then the regression stage; `network.py` of the authors."""
 
 import warnings
 from collections.abc import Callable
