@@ -181,7 +181,7 @@ def test_occluded_joint_is_present_whatever_type_its_flag_has(tmp_path, flag):
 @pytest.mark.parametrize("missing", [{"scale": EMPTY}, {"objpos": EMPTY}, {"annopoints": EMPTY}])
 def test_people_without_scale_centre_or_joints_are_left_out_and_the_others_keep_their_number(tmp_path, missing):
     sample = only(write_release(tmp_path / "r.mat", image("e.jpg"), image("a.jpg", person(**missing), person())))
-    assert (sample.image, sample.image_index, sample.person) == ("a.jpg", 1, 1)
+    assert (sample.image, sample.person) == ("a.jpg", 1)
 
 
 @pytest.mark.parametrize("absent", ["scale", "objpos", "annopoints"])
@@ -206,7 +206,7 @@ def test_test_people_are_the_separated_ones_with_a_centre(tmp_path):
         single_person=[np.array([[1]]), np.array([[2], [3], [4]], np.uint8)],
     )
     samples = mpii.load(tmp_path, "test")
-    assert [(s.image_index, s.person) for s in samples] == [(1, 2), (1, 3)]
+    assert [s.person for s in samples] == [2, 3]
     assert not any(s.present.any() for s in samples)
     assert all(s.supervised.all() for s in samples)
     assert samples[0].image == str(tmp_path / "images" / "test.jpg")
@@ -247,7 +247,7 @@ def test_authors_file_gives_its_people_in_both_splits(tmp_path):
         annot_val=[([], "b.jpg", [authors_person()]), ([2], "c.jpg", [authors_person(), authors_person()])],
     )
     train, val = mpii.load(tmp_path, "train"), mpii.load(tmp_path, "val")
-    assert [(Path(s.image).name, s.person, s.image_index) for s in train] == [("a.jpg", 0, -1), ("a.jpg", 2, -1)]
+    assert [(Path(s.image).name, s.person) for s in train] == [("a.jpg", 0), ("a.jpg", 2)]
     assert [(Path(s.image).name, s.person) for s in val] == [("c.jpg", 1)]
     (sample,) = val
     assert joint(sample, "head") == [70.5, 80.25]
@@ -256,12 +256,12 @@ def test_authors_file_gives_its_people_in_both_splits(tmp_path):
     assert sample.head_size == pytest.approx(0.6 * np.hypot(200, 180))
 
 
-def test_authors_file_decides_the_split_beside_the_release_which_numbers_the_images(tmp_path):
+def test_authors_file_decides_the_split_beside_the_release(tmp_path):
     write_release(tmp_path / OFFICIAL, *(image(name, person(), person()) for name in ("z.jpg", "a.jpg", "c.jpg")))
     columns = {name: [([2], f"{name[-1]}.jpg", [authors_person()] * 2)] for name in ("annot_a", "annot_c")}
     write_authors(tmp_path / "annotations.mat", annot_tr=columns["annot_a"], annot_val=columns["annot_c"])
-    assert [(s.image_index, s.person) for s in mpii.load(tmp_path, "train")] == [(1, 1)]
-    assert [(s.image_index, s.person) for s in mpii.load(tmp_path, "val")] == [(2, 1)]
+    assert [(Path(s.image).name, s.person) for s in mpii.load(tmp_path, "train")] == [("a.jpg", 1)]
+    assert [(Path(s.image).name, s.person) for s in mpii.load(tmp_path, "val")] == [("c.jpg", 1)]
 
 
 def test_validation_h5_reads_zero_as_missing_and_its_own_scale(tmp_path):
@@ -271,7 +271,7 @@ def test_validation_h5_reads_zero_as_missing_and_its_own_scale(tmp_path):
     assert joint(first, "right_knee") == [2.0, 3.0]
     assert first.present.sum() == 15
     assert (second.center.tolist(), second.side, second.head_size) == ([30.0, 40.0], 500.0, 70.0)
-    assert (second.image_index, second.person) == (7, 2)
+    assert second.person == 2
 
 
 @pytest.mark.parametrize("listing", ["valid.h5", "validation.csv"])
@@ -411,7 +411,7 @@ def test_links_in_the_h5_are_refused(tmp_path, link):
     "changes",
     [
         {"part": np.ones((2, 14, 2))},
-        {"index": np.ones(3)},
+        {"person": np.ones(3)},
         {"scale": np.array([np.nan, 1.0])},
         {"imgname": np.ones(2)},
         {"center": np.array([[b"a", b"b"]] * 2)},

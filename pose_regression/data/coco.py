@@ -21,7 +21,7 @@ Source of the format: cocodataset.org, "Data format".
 import reprlib
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -122,20 +122,20 @@ def load(
 
     labelled = np.reshape([joints for people in of_picture.values() for *_, joints in people], (-1, len(skeleton), 2))
     supervised = np.asarray(np.isfinite(labelled).all(axis=-1).any(axis=0))
-    found: list[tuple[int, _Picture, list[_Person]]] = []
-    for index, (of, people) in enumerate(of_picture.items()):
+    found: list[tuple[_Picture, list[_Person]]] = []
+    for of, people in of_picture.items():
         try:
             if people:
-                found.append((index, _picture(*pictures[of], images), people))
+                found.append((_picture(*pictures[of], images), people))
         except PoseError as error:
             skipped[MISSING] += len(people)
             first_wrong = first_wrong or str(error)
-    answers, turned = judge([picture.labelled(people) for _, picture, people in found], labels)
+    answers, turned = judge([picture.labelled(people) for picture, people in found], labels)
     samples = []
-    for (index, picture, people), answer in zip(found, answers, strict=True):
+    for (picture, people), answer in zip(found, answers, strict=True):
         to_file = invert(to_upright(picture.turn, picture.size)) if answer == "upright" else np.eye(3)
         low, high = np.sort(transform_points(invert(to_file), np.array([[0, 0], picture.size], np.float64)), axis=0)
-        for number_of_person, (where, box, joints) in enumerate(people):
+        for where, box, joints in people:
             if picture.readable and ((box[2:] <= low).any() or (box[:2] >= high).any()):
                 skipped[UNUSABLE] += 1
                 size = " x ".join(f"{length:g}" for length in high - low)
@@ -143,8 +143,7 @@ def load(
                 continue
             center, side = window_of_box(box)
             points = transform_points(to_file, np.vstack([center, joints]))
-            sample = Sample(picture.file, points[0], float(side), points[1:], supervised, turn=picture.turn)
-            samples.append(replace(sample, image_index=index, person=number_of_person))
+            samples.append(Sample(picture.file, points[0], float(side), points[1:], supervised, turn=picture.turn))
     if not samples:
         received = left_out(skipped) + (first_wrong and f"; {first_wrong}")
         raise PoseError(f"{path} has nobody to train on. Received: {received}")

@@ -62,7 +62,7 @@ def load(directory: str | Path, split: str, *, crop: Crop = "image") -> list[Sam
     directory = Path(directory)
     values = _read_joints(directory, "LSP", minimum=2000)
     images = [directory / "images" / f"im{i + 1:04d}.jpg" for i in SPLITS[split]]
-    return _samples(images, values[SPLITS[split], :, :2], first_index=SPLITS[split].start, crop=crop)
+    return _samples(images, values[SPLITS[split], :, :2], crop=crop)
 
 
 def load_extended(directory: str | Path, split: str = "train", *, crop: Crop = "joints") -> list[Sample]:
@@ -88,7 +88,7 @@ def load_extended(directory: str | Path, split: str = "train", *, crop: Crop = "
         raise PoseError(f"LSPET has the splits train, photographs. Received: split={split!r}")
     last = len(joints) - PHOTOGRAPHS if len(joints) > PHOTOGRAPHS else len(joints)
     rows = slice(None, last) if split == "train" else slice(last, None)
-    return _samples(images[rows], joints[rows], first_index=rows.start or 0, crop=crop)
+    return _samples(images[rows], joints[rows], crop=crop)
 
 
 def person_box(joints: np.ndarray, image_size: tuple[float, float] | None) -> np.ndarray:
@@ -116,13 +116,13 @@ def person_box(joints: np.ndarray, image_size: tuple[float, float] | None) -> np
     return box if image_size is None else np.clip(box, 0.0, np.tile(size, 2))
 
 
-def _samples(images: list[Path], joints: np.ndarray, *, first_index: int, crop: Crop) -> list[Sample]:
+def _samples(images: list[Path], joints: np.ndarray, *, crop: Crop) -> list[Sample]:
     """Samples from image paths and (N, 14, 2) pixels in LSP's order."""
     if crop not in ("image", "joints"):
         raise PoseError(f"crop must be 'image' or 'joints'. Received: crop={crop!r}")
     joints = skeleton.reorder(joints, skeleton.LSP, skeleton.PA16J)
     samples = []
-    for i, (image, person) in enumerate(zip(images, joints, strict=True)):
+    for image, person in zip(images, joints, strict=True):
         size = _image_size(image)
         if size is None and crop == "image":
             raise PoseError(f"{image} is damaged or not an image; crop='image' needs its size.")
@@ -131,7 +131,7 @@ def _samples(images: list[Path], joints: np.ndarray, *, first_index: int, crop: 
             box = np.zeros(4)  # Neither joints nor a readable image: the pipeline will name the image and skip it.
         center, length = window_of_box(box, margin=1.0)
         side = max(float(length), SMALLEST_BOX)
-        samples.append(Sample(str(image), center, side, person, _SUPERVISED, image_index=first_index + i, person=0))
+        samples.append(Sample(str(image), center, side, person, _SUPERVISED, person=0))
     return samples
 
 

@@ -14,7 +14,6 @@ the files', unshifted, as in the authors' code.
 """
 
 import csv
-import dataclasses
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -71,8 +70,8 @@ def load(directory: str | Path, split: str, *, annotation: str | Path | None = N
 
     Returns:
         Samples in the network's order PA16J, all 16 joints supervised; NaN joints where missing. "val" is in the order
-        of the file that lists it. `image_index` and `person` count from 0 in the official release; `image_index` is
-        -1 where only the authors' file is there. People without `objpos` or `scale` have no crop and are left out.
+        of the file that lists it. `person` counts from 0 in the official release. People without `objpos` or `scale`
+        have no crop and are left out.
 
     Raises:
         PoseError: a file is absent (with its source), damaged or of another layout, or `split` is unknown.
@@ -90,8 +89,7 @@ def load(directory: str | Path, split: str, *, annotation: str | Path | None = N
             raise PoseError(f"{directory} has no MPII test annotation; download {_RELEASE_SOURCE} to {directory}.")
         return read_release(release, images)["test"]
     if authors:
-        samples = read_authors(authors, images)[split]
-        return _with_image_index(samples, read_release(release, images)["train"]) if release else samples
+        return read_authors(authors, images)[split]
     if release and listing:
         everybody, chosen = read_release(release, images)["train"], _listed(listing)
         people = {_key(sample): sample for sample in everybody}
@@ -154,7 +152,7 @@ def read_release(path: str | Path, images: str | Path = ".") -> dict[str, list[S
                     head = [scalar(rect, corner) for corner in ("x1", "y1", "x2", "y2")]
                     objpos = field(rect, "objpos")
                     center = [scalar(objpos[0, 0], axis) for axis in ("x", "y")] if objpos.size else [np.nan, np.nan]
-                    people[split].append(_Person(name, i, person, head, center, scalar(rect, "scale"), pose))
+                    people[split].append(_Person(name, person, head, center, scalar(rect, "scale"), pose))
         return {split: _to_samples(found, images) for split, found in people.items()}
 
 
@@ -167,7 +165,7 @@ def read_authors(path: str | Path, images: str | Path = ".") -> dict[str, list[S
         images: folder of the images, for the samples' paths.
 
     Returns:
-        "train" and "val" in the file's order; `image_index` is -1, as the file does not have it.
+        "train" and "val" in the file's order.
 
     Raises:
         PoseError: the file is absent, damaged or in another layout.
@@ -185,7 +183,7 @@ def read_authors(path: str | Path, images: str | Path = ".") -> dict[str, list[S
                     record = structs.ravel()[person][0, 0]
                     head, objpos = record["head"].ravel(), record["objpos"].ravel()
                     pose, scale = record["pose"].T, scalar(record, "scale")
-                    people.append(_Person(image_name(name), -1, person, head, objpos, scale, pose))
+                    people.append(_Person(image_name(name), person, head, objpos, scale, pose))
             result[split] = _to_samples(people, images)
     return result
 
@@ -194,7 +192,7 @@ def read_validation_h5(path: str | Path, images: str | Path = ".") -> list[Sampl
     """Read `valid.h5`, the usual 2,958 validation people.
 
     Args:
-        path: HDF5 file with `imgname` (N), `index` and `person` (N, from 0), `part` (N, 16, 2) in MPII's order,
+        path: HDF5 file with `imgname` (N), `person` (N, from 0), `part` (N, 16, 2) in MPII's order,
             (0, 0) where missing, `center` (N, 2) = objpos + (0, 15 s), `scale` (N) = 1.25 s, `normalize` (N) the
             head size.
         images: folder of the images, for the samples' paths.
@@ -206,7 +204,7 @@ def read_validation_h5(path: str | Path, images: str | Path = ".") -> list[Sampl
     Raises:
         PoseError: the file is absent, damaged, in another layout, or has links to other files.
     """
-    shapes = {"imgname": (), "index": (), "person": (), "part": (16, 2), "center": (2,), "scale": (), "normalize": ()}
+    shapes = {"imgname": (), "person": (), "part": (16, 2), "center": (2,), "scale": (), "normalize": ()}
     path = Path(path)
     if not path.is_file():
         raise PoseError(f"{path} does not exist; expected MPII's valid.h5.")
@@ -217,15 +215,15 @@ def read_validation_h5(path: str | Path, images: str | Path = ".") -> list[Sampl
             raise ValueError("data sets of different lengths")
         names = [image_name(name) for name in data.pop("imgname")]
         number = {name: value.astype(np.float64) for name, value in data.items()}
-        if not all(np.isfinite(number[name]).all() for name in ("index", "person", "center", "scale")):
-            raise ValueError("index, person, center or scale is not finite")
-        indices, persons = (number[name].astype(np.int64).tolist() for name in ("index", "person"))
+        if not all(np.isfinite(number[name]).all() for name in ("person", "center", "scale")):
+            raise ValueError("person, center or scale is not finite")
+        persons = number["person"].astype(np.int64).tolist()
     except Exception as error:  # h5py raises OSError, RuntimeError, KeyError, TypeError, MemoryError, ...
         raise PoseError(f"{path} is damaged or not MPII's valid.h5 ({_reason(error)}).") from error
     missing = (number["part"] == 0).all(axis=-1, keepdims=True)
     joints = skeleton.reorder(np.where(missing, np.nan, number["part"]), skeleton.MPII, skeleton.PA16J)
     sides = 200.0 * number["scale"]
-    return _samples(images, names, indices, persons, number["center"], sides, joints, number["normalize"])
+    return _samples(images, names, persons, number["center"], sides, joints, number["normalize"])
 
 
 def read_validation_csv(path: str | Path) -> list[tuple[str, int]]:
@@ -253,7 +251,6 @@ class _Person(NamedTuple):
     """What the MATLAB files say of one person, in their numbers and MPII's joint order."""
 
     image: str
-    image_index: int
     person: int
     head: Sequence[float]
     """x1, y1, x2, y2; NaN where there is no head box."""
@@ -272,18 +269,17 @@ def _to_samples(people: list[_Person], images: str | Path) -> list[Sample]:
     people = [person for person in people if np.size(person.objpos) == 2 and person.scale > 0]
     if not people:
         return []
-    names, indices, persons, heads, centers, scales, poses = zip(*people, strict=True)
+    names, persons, heads, centers, scales, poses = zip(*people, strict=True)
     head, center, scale = np.array(heads, np.float64), np.array(centers, np.float64), np.array(scales, np.float64)
     joints = skeleton.reorder(np.array(poses, np.float64), skeleton.MPII, skeleton.PA16J)
     head_size = HEAD_SIZE * np.linalg.norm(head[:, 2:] - head[:, :2], axis=1)
     center[:, 1] += OFFSET_Y * scale
-    return _samples(images, names, indices, persons, center, SIDE * scale, joints, head_size)
+    return _samples(images, names, persons, center, SIDE * scale, joints, head_size)
 
 
 def _samples(
     images: str | Path,
     names: Sequence[str],
-    image_indices: Sequence[int],
     persons: Sequence[int],
     centers: np.ndarray,
     sides: np.ndarray,
@@ -302,7 +298,6 @@ def _samples(
             joints[i],
             supervised,
             head_size=float(head_sizes[i]),
-            image_index=image_indices[i],
             person=persons[i],
         )
         for i in np.flatnonzero(usable).tolist()
@@ -375,12 +370,6 @@ def _listed(path: Path) -> list[tuple[str, int]]:
 
 def _key(sample: Sample) -> tuple[str, int]:
     return Path(sample.image).name, sample.person
-
-
-def _with_image_index(samples: list[Sample], release: list[Sample]) -> list[Sample]:
-    """The same samples with the release's image numbers, found by image name."""
-    index = {sample.image: sample.image_index for sample in release}
-    return [dataclasses.replace(sample, image_index=index.get(sample.image, -1)) for sample in samples]
 
 
 @contextmanager

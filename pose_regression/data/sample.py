@@ -24,8 +24,6 @@ class Sample:
     """(J,) bool: False for joints that the data set never annotates (LSP has no pelvis and no thorax)."""
     head_size: float = field(default=float("nan"))
     """The unit of PCKh in pixels: 0.6 times the diagonal of MPII's head box; NaN where there is none."""
-    image_index: int = -1
-    """0-based index of the image in the annotation file."""
     person: int = -1
     """0-based index of the person within the image's annotation."""
     weight: np.ndarray | None = None
