@@ -82,7 +82,7 @@ def test_joints_outside_the_crop_count_unless_told_otherwise():
 
 
 def test_predictions_of_other_people_are_not_scored():
-    with pytest.raises(PoseError, match=r"Expected predictions of 2 people. Received: pixels.shape=\(3, 16, 2\)"):
+    with pytest.raises(PoseError, match="Expected as many predictions as people, 2. Received: 3"):
         MPII.score([annotated()] * 2, np.stack([JOINTS] * 3))
     with pytest.raises(PoseError):
         LSP.score([annotated()] * 2, np.stack([JOINTS] * 3))

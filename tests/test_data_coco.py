@@ -90,7 +90,7 @@ def test_people_follow_the_pictures_and_any_of_them_supervises_a_joint(load):
         {"image_id": 7, "category_id": 1, "bbox": [0, 0, 50, 20], "keypoints": points},
     ]
     samples = load(content).samples
-    assert [Path(sample.image).name for sample in samples] == ["a.jpg", "a.jpg", "b.jpg"]
+    assert [Path(sample.image).name for sample in samples] == ["a.jpg", "a.jpg", "b.png"]
     assert samples[0].present.tolist() == samples[2].present.tolist() == [False] * 4 + [True]
     assert all(sample.supervised.all() for sample in samples)
 

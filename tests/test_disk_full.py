@@ -304,13 +304,13 @@ def test_history_and_curves(place):
     rows = [{"epoch": i + 1, "loss": 1 / (i + 1), "score": 1.0, "learning_rate": 0.1} for i in range(500)]
     table, picture = place.folder / "history.csv", place.folder / "curves.png"
     _write_history(table, rows[:2])
-    plot_history(table, picture, total="Total")
+    plot_history(table, picture)
     before = table.read_text(), picture.read_bytes()
     with place.full():
         with pytest.raises(PoseError, match=f"{table}{REASON}"):
             _write_history(table, rows)
         with pytest.raises(PoseError, match=f"{picture}{REASON}"):
-            plot_history(table, picture, total="Total")
+            plot_history(table, picture)
     place.check_clean(table.name, picture.name)
     assert (table.read_text(), picture.read_bytes()) == before
 

@@ -173,7 +173,7 @@ def test_history_is_read_and_its_columns_told_apart(tmp_path):
 
 def test_a_runs_curves_are_drawn(tmp_path):
     (tmp_path / "history.csv").write_text(HISTORY)
-    curves.plot_history(tmp_path / "history.csv", tmp_path / "curves.png", total="Total")
+    curves.plot_history(tmp_path / "history.csv", tmp_path / "curves.png")
     with Image.open(tmp_path / "curves.png") as picture:
         assert picture.size == (1210, 770)
 

@@ -154,10 +154,6 @@ def test_the_curve_at_a_threshold_is_the_pckh_there():
 def test_area_under_a_straight_curve_is_its_middle_height():
     thresholds = np.linspace(0, 0.5, 51)
     assert metrics.area_under_curve(thresholds, 200 * thresholds) == pytest.approx(50.0)
-    with pytest.raises(PoseError, match="increasing"):
-        metrics.area_under_curve([0.5, 0.0], [1.0, 2.0])
-    with pytest.raises(PoseError, match="equally long"):
-        metrics.area_under_curve([0.5], [1.0])
 
 
 @pytest.mark.filterwarnings("error")
@@ -168,10 +164,6 @@ def test_calibration_counts_by_hand():
     assert [row["frequency"] for row in table] == pytest.approx([0.5, 2 / 3])
     empty = metrics.calibration([0.9], [True], bins=2)[0]
     assert (empty["low"], empty["high"], empty["count"]) == (0.0, 0.5, 0) and np.isnan(empty["frequency"])
-    with pytest.raises(PoseError, match="0, 1"):
-        metrics.calibration([1.5], [True])
-    with pytest.raises(PoseError, match="shape"):
-        metrics.calibration([0.5], [True, False])
 
 
 def test_inside_crop_excludes_the_border_and_nan():

@@ -64,8 +64,6 @@ def evaluation_dataset(
         PoseError: a window that is not finite.
     """
     names = [str(path) for path in paths]
-    if len(affines) != len(names):
-        raise PoseError(f"Expected one affine for each of {len(names)} images. Received: affines.shape={affines.shape}")
     _check_windows(names, affines)
 
     def load(path: tf.Tensor, affine: tf.Tensor) -> tf.Tensor:

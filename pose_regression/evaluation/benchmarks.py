@@ -54,8 +54,9 @@ class Benchmark:
     counted: tuple[str, ...]
     """Joints that the total pools."""
     read: Loader
-    measure: Callable[[Sequence[Sample], np.ndarray], np.ndarray]
-    """What `distances` calls."""
+    distances: Callable[[Sequence[Sample], np.ndarray], np.ndarray]
+    """N people and their poses, as `scores` takes them -> (N, J) in `unit`, in the order of `skeleton`; NaN
+    where nothing is scored."""
     tables: Mapping[str, Table]
     """Metric -> its table."""
     quoted: Mapping[tuple[str, str], tuple[Quoted, ...]] = field(default_factory=dict)
@@ -103,30 +104,20 @@ class Benchmark:
                 f"into {Path(missing[0]).parent}, see datasets/README.md."
             )
 
-    def distances(self, samples: Sequence[Sample], pixels: np.ndarray) -> np.ndarray:
-        """Distances to the annotation of the joints that `scores` counts.
+    def scores(self, samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, Columns]:
+        """Every table: metric -> column -> per cent.
 
         Args:
             samples: N people.
             pixels: (N, J, 2) in image pixels, in the order of `skeleton`.
 
-        Returns:
-            (N, J) in `unit`, in the order of `skeleton`; NaN where nothing is scored.
-
         Raises:
             PoseError: `pixels` has another number of people or joints.
         """
-        _same_people(samples, pixels)
-        return self.measure(samples, pixels)
-
-    def scores(self, samples: Sequence[Sample], pixels: np.ndarray) -> dict[str, Columns]:
-        """Every table: metric -> column -> per cent; arguments and errors of `distances`."""
-        _same_people(samples, pixels)
         return {metric: table(samples, pixels) for metric, table in self.tables.items()}
 
     def score(self, samples: Sequence[Sample], pixels: np.ndarray) -> Columns:
-        """The row of `metric`, of (N, 16, 2) `pixels` in the network's order PA16J; errors of `distances`."""
-        _same_people(samples, pixels)
+        """The row of `metric`, of (N, 16, 2) `pixels` in the network's order PA16J; errors of `scores`."""
         return self.tables[self.metric](samples, reorder(pixels, PA16J, self.skeleton))
 
 
@@ -157,11 +148,6 @@ def mean_pose(training: Sequence[Sample], samples: Sequence[Sample]) -> np.ndarr
         mean = np.where(known, poses, 0).sum(axis=0) / known.sum(axis=0)
     back = invert(windows_of_samples(samples).affine())
     return transform_points(back, np.broadcast_to(mean, (len(samples), *mean.shape)))
-
-
-def _same_people(samples: Sequence[Sample], pixels: np.ndarray) -> None:
-    if len(pixels) != len(samples):
-        raise PoseError(f"Expected predictions of {len(samples)} people. Received: pixels.shape={pixels.shape}")
 
 
 def _truth(samples: Sequence[Sample], order: Skeleton) -> np.ndarray:
@@ -214,7 +200,7 @@ LSP = Benchmark(
     total="PCK",
     counted=skeletons.LSP.names,
     read=lambda folder, split, _: lsp.load(folder, split),
-    measure=_of_lsp(metrics.lsp_distances),
+    distances=_of_lsp(metrics.lsp_distances),
     tables={"PCK@0.2": _of_lsp(metrics.pck_lsp), "PCP@0.5": _of_lsp(metrics.pcp_lsp)},
     quoted={("test", "PCK@0.2"): _TABLE_2, ("test", "PCP@0.5"): _TABLE_3},
     mean_pose_of="train",
@@ -233,7 +219,7 @@ LSPET_PHOTOGRAPHS = replace(
     title="LSPET",
     splits=("photographs",),
     read=lambda folder, split, _: lsp.load_extended(folder, split),
-    measure=_of_lsp(metrics.photograph_distances),
+    distances=_of_lsp(metrics.photograph_distances),
     tables={"PCK@0.2": _of_lsp(metrics.pck_photographs)},
     quoted={},
     mean_pose_of=None,
@@ -300,7 +286,7 @@ MPII = Benchmark(
     total="Total",
     counted=metrics.PCKH_JOINTS,
     read=lambda folder, split, annotation: mpii.load(folder, split, annotation=annotation),
-    measure=_head_sizes,
+    distances=_head_sizes,
     tables={"PCKh@0.5": _pckh},
     quoted={("val", "PCKh@0.5"): _TABLE_1, ("test", "PCKh@0.5"): _TABLE_4},
     several_crops=frozenset({"test"}),

@@ -239,7 +239,6 @@ def joint_rates(distances: np.ndarray, joints: Skeleton, threshold: float) -> di
         joints: the skeleton whose order `distances` has.
         threshold: in the unit of `distances`.
     """
-    distances = _checked(distances, joints)
     return {name: _rate(distances[:, i], threshold) for i, name in enumerate(joints.names)}
 
 
@@ -261,11 +260,6 @@ def area_under_curve(thresholds: np.ndarray, rates: np.ndarray) -> float:
 
     Source: evalMPII, which takes 0 to 0.5 in steps of 0.01 (trapezoids between the points).
     """
-    thresholds, rates = np.asarray(thresholds, np.float64), np.asarray(rates, np.float64)
-    if thresholds.ndim != 1 or len(thresholds) < 2 or rates.shape != thresholds.shape:
-        raise PoseError(f"Expected two equally long lists. Received: {thresholds.shape} and {rates.shape}")
-    if not (np.diff(thresholds) > 0).all():
-        raise PoseError(f"Expected increasing thresholds. Received: {thresholds}")
     return float(trapezoid(rates, thresholds) / (thresholds[-1] - thresholds[0]))
 
 
@@ -289,17 +283,10 @@ def calibration(probability: np.ndarray, inside: np.ndarray, bins: int = 10) -> 
     Returns:
         One row a bin: "low" and "high", its bounds (the upper one belongs to it in the last bin alone); "count";
         "probability", the mean given; "frequency", the part of `inside`, both in [0, 1] and NaN in an empty bin.
-
-    Raises:
-        PoseError: shapes differ or a probability is outside [0, 1].
     """
     probability, inside = np.asarray(probability, np.float64), np.asarray(inside, bool)
-    if probability.shape != inside.shape:
-        raise PoseError(f"Expected inside of shape {probability.shape}. Received: {inside.shape}")
     known = ~np.isnan(probability)
     probability, inside = probability[known], inside[known]
-    if ((probability < 0) | (probability > 1)).any():
-        raise PoseError(f"Expected probabilities in [0, 1]. Received: {probability.min()} to {probability.max()}")
     row = np.minimum((probability * bins).astype(int), bins - 1)
     count = np.bincount(row, minlength=bins)
     with np.errstate(invalid="ignore"):
@@ -358,10 +345,3 @@ def _positions(name: str, value: np.ndarray, joints: Skeleton) -> np.ndarray:
 def _same_people(true: np.ndarray, predicted: np.ndarray) -> None:
     if len(true) != len(predicted):
         raise PoseError(f"Expected as many predictions as people, {len(true)}. Received: {len(predicted)}")
-
-
-def _checked(distances: np.ndarray, joints: Skeleton) -> np.ndarray:
-    distances = np.asarray(distances, np.float64)
-    if distances.ndim != 2 or distances.shape[1] != len(joints):
-        raise PoseError(f"Expected distances of shape (N, {len(joints)}). Received: {distances.shape}")
-    return distances

@@ -89,7 +89,7 @@ def draw_runs(axis: Axes, histories: Mapping[str, History], column: str) -> None
     _epochs(axis)
 
 
-def plot_history(history: Path, path: Path, *, total: str) -> None:
+def plot_history(history: Path, path: Path) -> None:
     """Write one run's curves as PNG: loss and score per block, score per joint, learning rate."""
     columns = read_history(history)
     figure = Figure((11, 7), layout="constrained")
@@ -98,7 +98,7 @@ def plot_history(history: Path, path: Path, *, total: str) -> None:
     draw_blocks(axes[0, 1], columns, "score_block_")
     draw_joints(axes[1, 0], columns)
     draw_runs(axes[1, 1], {"": columns}, "learning_rate")
-    titles = ("training loss (eq. 7) per block", f"{total} per block, %", "validation, %", "learning rate")
+    titles = ("training loss (eq. 7) per block", f"{total_of(columns)} per block, %", "validation, %", "learning rate")
     for axis, title in zip(axes.flat, titles, strict=True):
         axis.set_title(title)
     with atomic_path(path) as temporary:

@@ -119,7 +119,7 @@ def _train(experiment: Experiment, people: People, directory: Path, scope: Scope
         skeleton=people.skeleton, save_every=experiment.machine.save_every, report=report and _alone(report),
     )  # fmt: skip
     if hosts.first():
-        plot_history(directory / "history.csv", directory / "curves.png", total=people.total)
+        plot_history(directory / "history.csv", directory / "curves.png")
 
 
 def _network(experiment: Experiment, people: People, outputs: str) -> PoseRegressor:
