@@ -34,7 +34,7 @@ from pose_regression.errors import PoseError
 from pose_regression.files import atomic_path
 from pose_regression.geometry import BOX_MARGIN
 from pose_regression.inference.loaders import DESCRIPTION, Runtime, load_runtime, package
-from pose_regression.model.folding import fold_batch_norms, last_block
+from pose_regression.model.folding import fold_batch_norms
 from pose_regression.model.network import PoseRegressor
 from pose_regression.skeleton import PA16J, Skeleton
 
@@ -189,7 +189,7 @@ def _describe(directory: Path, description: dict[str, Any]) -> None:
 def answer_in_float32(model: PoseRegressor, crops: np.ndarray) -> dict[str, np.ndarray]:
     """What exports are held to: `pose` and `probability` of the last block, whatever the model's outputs and policy."""
     with _exact_products():
-        return last_block(model, "float32").predict(crops, batch_size=8, verbose=0)
+        return model.with_outputs("last", "float32").predict(crops, batch_size=8, verbose=0)
 
 
 def deviation_from(expected: dict[str, np.ndarray], runtime: Runtime, crops: np.ndarray) -> Deviation:

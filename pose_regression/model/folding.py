@@ -53,7 +53,7 @@ def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.M
         A functional model as `PoseRegressor(outputs="last")`: (B, H, W, 3) in [-1, 1] -> `pose` (B, J, 2),
         `probability` (B, J, 1); in float32 equal to `model` within 1e-5.
     """
-    source = last_block(model, {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype])
+    source = model.with_outputs("last", {"float32": "float32", "bfloat16": "mixed_bfloat16"}[dtype])
     plain = keras.Model(source.inputs, source.output, name=source.name)  # clone_model copies no subclass
     norms = _foldable_norms(plain)
     originals, dropped = {id(norm) for norm in norms.values()}, set()
@@ -76,13 +76,6 @@ def fold_batch_norms(model: PoseRegressor, *, dtype: str = "float32") -> keras.M
     folded = keras.models.clone_model(plain, clone_function=clone, call_function=call, recursive=True)
     _fold_weights(plain, folded, norms)
     return folded
-
-
-def last_block(model: PoseRegressor, policy: str) -> PoseRegressor:
-    """A copy with the weights of `model`, whatever its outputs and policy."""
-    network = PoseRegressor.from_config(model.get_config() | {"outputs": "last", "dtype": policy})
-    network.set_weights(model.get_weights())
-    return network
 
 
 def _foldable_norms(model: keras.Model) -> dict[int, keras.layers.BatchNormalization]:

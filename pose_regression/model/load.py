@@ -49,6 +49,4 @@ def _load_keras_file(path: Path, outputs: str, dtype: str | keras.DTypePolicy | 
             f"{path} holds no PoseRegressor of 16 joints, or of others that it names. One whose joints have no "
             "names goes to PosePredictor(keras.saving.load_model(path), skeleton=Skeleton(names))."
         )
-    network = PoseRegressor.from_config(model.get_config() | {"outputs": outputs} | ({"dtype": dtype} if dtype else {}))
-    network.set_weights(model.get_weights())
-    return network, model.skeleton
+    return model.with_outputs(outputs, dtype), model.skeleton

@@ -132,14 +132,6 @@ class PoseRegressor(keras.Model):
         }
 
     @classmethod
-    def from_config(cls, config: dict, custom_objects=None) -> "PoseRegressor":
-        """Build the model that `get_config` describes."""
-        dtype = config.get("dtype")
-        if isinstance(dtype, dict):
-            config = config | {"dtype": keras.dtype_policies.deserialize(dtype)}
-        return cls(**config)
-
-    @classmethod
     def from_preset(cls, preset: str | Path, **arguments: Any) -> "PoseRegressor":
         """The network of a weight file, or by name ("small", "full", "mpii"): `PoseRegressor(weights=preset, ...)`."""
         return cls(weights=preset, **arguments)
@@ -173,9 +165,9 @@ class PoseRegressor(keras.Model):
                 stacklevel=3,
             )  # fmt: skip
 
-    def with_outputs(self, outputs: str) -> "PoseRegressor":
-        """The same network with the same weight values (copied), returning something else."""
-        model = PoseRegressor(**self._config | {"outputs": outputs})
+    def with_outputs(self, outputs: str, dtype: str | keras.DTypePolicy | None = None) -> "PoseRegressor":
+        """The same network with the same weight values (copied), returning something else, maybe of another policy."""
+        model = PoseRegressor(**self._config | {"outputs": outputs, "dtype": dtype or self._config["dtype"]})
         model.set_weights(self.get_weights())
         return model
 
