@@ -171,10 +171,7 @@ class _Run:
         """The scores of the network with averages, whose statistics are of the first images of `plan`."""
         batch_size = self.recipe.batch_size
         self.shown.renew(_images(plan[: self.shown.batches * batch_size], self.size, batch_size))
-        try:
-            scores = validate(self.shown.network, [_StopOnSignal(self.terminated)])
-        except _Stopped:
-            raise Terminated from None
+        scores = validate(self.shown.network, [_StopOnSignal(self.terminated)])
         if not math.isfinite(scores["score"]):
             raise PoseError(f"The validation score of epoch {epoch + 1} is {scores['score']}, not a finite number.")
         return scores
@@ -333,10 +330,6 @@ def _weight_sum(model: keras.Model) -> Callable[[], float]:
     return synchronized
 
 
-class _Stopped(Exception):
-    pass
-
-
 class _StopOnSignal(keras.callbacks.Callback):
     """Leaves a long validation when SIGTERM has arrived; the state was saved before it began."""
 
@@ -346,7 +339,7 @@ class _StopOnSignal(keras.callbacks.Callback):
 
     def on_predict_batch_end(self, batch, logs=None):
         if self.terminated.is_set():
-            raise _Stopped
+            raise Terminated
 
 
 class _Flag:
