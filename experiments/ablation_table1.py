@@ -1,7 +1,7 @@
 """Table 1 of the paper: what soft-argmax, context maps and alpha each bring, under one recipe, over several seeds.
 
     python -m experiments.ablation_table1 --benchmark mpii --data datasets/mpii --output runs/table1
-    python -m experiments.ablation_table1 --config table1_lsp --seeds 3
+    python -m experiments.ablation_table1 --config table1_lsp --seeds 5
     python -m experiments.ablation_table1 --benchmark synthetic --recipe quick --epochs 4 --blocks 1 --width 72 \\
         --input-size 64 --output runs/table1_synthetic
 
