@@ -66,3 +66,17 @@ def test_without_either_the_trained_network_itself_is_shown(network):
 def test_averaged_weights_without_statistics_are_refused():
     with pytest.raises(PoseError, match="average needs statistics_batches"):
         Recipe(average=0.9)
+
+
+def test_what_is_frozen_keeps_its_weights_and_statistics_in_what_is_shown(network):
+    network.get_layer("stem").trainable = False
+    shown = Shown(network, replace(RECIPES["quick"], average=0.5, statistics_batches=2))
+    moved = network.trainable_variables[0]
+    moved.assign(np.full(moved.shape, 2.0, np.float32))
+    shown.average.update(1)
+    shown.renew(np.random.default_rng(2).uniform(-1, 1, (2, 3, 32, 32, 3)).astype(np.float32))
+    np.testing.assert_allclose(shown.network.trainable_variables[0], moved, rtol=1e-6)
+    for mine, theirs in zip(shown.network.get_layer("stem").weights, network.get_layer("stem").weights, strict=True):
+        np.testing.assert_array_equal(mine, theirs)
+    norms = [weight for weight in shown.network.get_layer("block_a_1").weights if weight.name == "moving_mean"]
+    assert all(np.abs(norm).max() > 0 for norm in norms)

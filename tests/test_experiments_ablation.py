@@ -90,6 +90,17 @@ def test_verdict_is_that_of_the_paired_interval(first, second, verdict):
     assert ablation.difference(first, second)["verdict"] == verdict
 
 
+def test_differences_of_two_rows_are_by_joint():
+    first = {"seeds": [{"Knee": 3.0, "PCK": 5.0}, {"Knee": 4.0, "PCK": 7.0}]}
+    second = {"seeds": [{"Knee": 1.0, "PCK": 4.0}, {"Knee": 2.0, "PCK": 4.0}]}
+    found = ablation.differences(first, second)
+    assert {name: of["difference"] for name, of in found.items()} == {"Knee": 2.0, "PCK": 2.0}
+    table = ablation.table_of_differences([{"first": "c", "second": "b", "scores": found}])
+    half = (7 - 4 - 1) / 2 * 12.7062  # Student's t of one degree of freedom
+    assert table.splitlines()[0] == "| | Knee | PCK |"
+    assert table.splitlines()[2] == f"| (c) - (b) | +2.0 ± 0.0 | +2.0 ± {half:.1f} |"
+
+
 def test_interval_of_hand_computed_differences():
     # Differences 1, 2, 3: mean 2, deviation 1, and t(0.975, 2) = 4.3027.
     result = ablation.difference([3, 5, 7], [2, 3, 4])

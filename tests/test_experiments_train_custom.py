@@ -3,12 +3,14 @@
 import csv
 import json
 import sys
+from functools import partial
 from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from PIL import Image
+from tiny import Tiny
 
 from experiments import predict as predict_command
 from experiments import train_custom
@@ -93,6 +95,12 @@ def command(people, monkeypatch):
     return call
 
 
+@pytest.fixture
+def tiny_backbone(monkeypatch):
+    """Training builds a network with far fewer layers."""
+    monkeypatch.setattr("pose_regression.training.run.PoseRegressor", partial(PoseRegressor, backbone=Tiny()))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "joints, names, flip",
@@ -102,7 +110,7 @@ def command(people, monkeypatch):
     ],
 )
 def test_trained_weights_serve_predictor_and_predict_command(
-    people, command, tmp_path, monkeypatch, capsys, joints, names, flip
+    people, tiny_backbone, command, tmp_path, monkeypatch, capsys, joints, names, flip
 ):
     out = tmp_path / "run"
     assert command(joints, "--holdout", 0.25, "--output", out, *TINY) == 0
@@ -218,8 +226,7 @@ def test_impossible_arguments_are_one_sentence_and_exit_code_2(
     assert sentence in error and error.count("\n") == 1
 
 
-@pytest.mark.slow
-def test_keras_json_of_another_precision_changes_nothing(people, command, tmp_path):
+def test_keras_json_of_another_precision_changes_nothing(tiny_backbone, command, tmp_path):
     def losses(name: str) -> str:
         assert command(5, "--output", tmp_path / name, *TINY, "--seed", 3, "--deterministic") == 0
         return (tmp_path / name / "history.csv").read_text(encoding="utf-8")

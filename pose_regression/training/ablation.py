@@ -198,7 +198,6 @@ def summary(
     benchmark, people = benchmark_of(experiment), load_people(experiment.data)
     total, cells = benchmark.total, experiment.network.input_size // 8
     rows = {key: _row(row, results[row.training], total) for key, row in ROWS.items()}
-    totals = {key: [s[total] for s in row["seeds"]] for key, row in rows.items()}
     baselines = {
         "Mean pose of the training people": mean_pose(people.training, test),
         f"True joints moved to the nearest of {cells} x {cells} cells": on_grid(test, cells),
@@ -220,7 +219,12 @@ def summary(
         "recipe": content["recipe"],
         "rows": rows,
         "compared": [
-            {"first": a, "second": b, "paper": rows[a]["paper"] - rows[b]["paper"]} | difference(totals[a], totals[b])
+            {
+                "first": a,
+                "second": b,
+                "paper": rows[a]["paper"] - rows[b]["paper"],
+                "scores": differences(rows[a], rows[b]),
+            }
             for a, b in COMPARED
         ],
         "baselines": {name: benchmark.score(test, pixels) for name, pixels in baselines.items()},
@@ -251,6 +255,12 @@ def quoted(method: str) -> float:
 def spread(values: Sequence[float]) -> float | None:
     """Sample standard deviation; None of a single value."""
     return float(np.std(values, ddof=1)) if len(values) > 1 else None
+
+
+def differences(first: Mapping[str, Any], second: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """`difference` of each score of two rows."""
+    names = first["seeds"][0]
+    return {n: difference([s[n] for s in first["seeds"]], [s[n] for s in second["seeds"]]) for n in names}
 
 
 def difference(first: Sequence[float], second: Sequence[float]) -> dict[str, Any]:
@@ -322,10 +332,12 @@ def report(figures: Mapping[str, Any], *, picture: str) -> str:
         "",
         "## Does the paper's order show?",
         "",
-        *map(compared, figures["compared"]),
+        *(compared(pair, total) for pair in figures["compared"]),
         "",
         "In brackets Student's 95 % interval of the mean, paired by seed. A difference whose interval holds 0 is",
-        "inside the spread: these trainings do not tell the two rows apart.",
+        "inside the spread: these trainings do not tell the two rows apart. By joint, with half the interval's width:",
+        "",
+        table_of_differences(figures["compared"]),
         "",
         f"## {total} of the networks with context at other values of alpha",
         "",
@@ -349,6 +361,19 @@ def table_of_rows(figures: Mapping[str, Any]) -> str:
         for key, row in figures["rows"].items()
     ]
     return format_table(rows + [(n, {"Paper": math.nan, **scores}) for n, scores in figures["baselines"].items()])
+
+
+def table_of_differences(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """Each pair's difference for every score."""
+    names = list(pairs[0]["scores"])
+    lines = ["| | " + " | ".join(names) + " |", "|---" + "|---:" * len(names) + "|"]
+    for pair in pairs:
+        cells = [
+            f"{d['difference']:+.1f}" + ("" if d["low"] is None else f" ± {(d['high'] - d['low']) / 2:.1f}")
+            for d in pair["scores"].values()
+        ]
+        lines.append(f"| ({pair['first']}) - ({pair['second']}) | " + " | ".join(cells) + " |")
+    return "\n".join(lines)
 
 
 def table_of_alphas(figures: Mapping[str, Any]) -> str:
@@ -381,14 +406,15 @@ def conditions(figures: Mapping[str, Any]) -> list[str]:
     ]
 
 
-def compared(pair: Mapping[str, Any]) -> str:
-    """One difference as an item of a list."""
+def compared(pair: Mapping[str, Any], total: str) -> str:
+    """One difference of the totals as an item of a list."""
+    found = pair["scores"][total]
     verdict = {"clear": "the paper's order shows", "reversed": "the reverse of the paper's order"}
     first, second = pair["first"], pair["second"]
-    interval = "" if pair["low"] is None else f" [{pair['low']:+.1f} to {pair['high']:+.1f}]"
+    interval = "" if found["low"] is None else f" [{found['low']:+.1f} to {found['high']:+.1f}]"
     return (
-        f"- ({first}) - ({second}): {pair['difference']:+.1f}{interval}, in the paper {pair['paper']:+.1f}: "
-        f"{verdict.get(pair['verdict'], pair['verdict'])}"
+        f"- ({first}) - ({second}): {found['difference']:+.1f}{interval}, in the paper {pair['paper']:+.1f}: "
+        f"{verdict.get(found['verdict'], found['verdict'])}"
     )
 
 

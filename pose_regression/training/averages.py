@@ -63,6 +63,7 @@ class Statistics:
     def __init__(self, network: keras.Model):
         self.network = network
         norms = [layer for layer in network._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+        norms = [layer for layer in norms if layer.trainable]  # a frozen one takes no statistics and keeps its own
         self.moving = [
             (variable, layer.momentum) for layer in norms for variable in (layer.moving_mean, layer.moving_variance)
         ]
@@ -119,6 +120,8 @@ class Shown:
             return
         with hosts.alone():  # on several hosts, validation is each one's own affair
             self.network = network.with_outputs(network.get_config()["outputs"])
+            for mine, theirs in zip(self.network._flatten_layers(), network._flatten_layers(), strict=True):
+                mine.trainable = theirs.trainable
             if self.batches:
                 self.statistics = Statistics(self.network)
 
