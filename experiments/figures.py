@@ -1,15 +1,15 @@
 """Figures 1, 4 and 5 of the paper from a trained model, each as vector PDF and as PNG.
 
     python -m experiments.figures --weights small --images photo.jpg other.jpg --output figures
-    python -m experiments.figures --weights runs/lsp_small/best.weights.h5 --joints lsp \\
-        --images datasets/lsp/images/im10*.jpg --output figures
+    python -m experiments.figures --weights runs/lsp/best.weights.h5 --images datasets/lsp/images/im10*.jpg \\
+        --output figures
 
 Cost: seconds on a CPU. Writes, for all images together, `figure_1` (input; part maps, a colour per joint; the pose in
 these colours) and `figure_5` (the pose of the part maps alone, each context map's answers with their probabilities,
 the aggregated pose), and for every image `figure_4_NAME` (eight part maps before and after the softmax).
 
-Every picture shows the crop that the network sees: the whole image, or the square about a `--box`. LSP annotates
-neither pelvis nor thorax: a network trained on it alone does not know them, and `--joints lsp` leaves them out.
+Every picture shows the crop that the network sees: the whole image, or the square about a `--box`. Joints that the
+network has not learned are left out: LSP annotates neither pelvis nor thorax.
 Colours run from yellow to red for the person's right, from cyan to violet for the left.
 """
 
@@ -86,7 +86,6 @@ def main() -> None:
         "--box", type=float, nargs=4, action="append", metavar=("X0", "Y0", "X1", "Y1"),
         help="person in pixels, once for each image, in their order (default: the whole image)",
     )  # fmt: skip
-    parser.add_argument("--joints", choices=("all", "lsp"), default="all", help="lsp: without pelvis and thorax")
     parser.add_argument("--output", type=Path, required=True, metavar="DIR", help="for the pictures, .png")
     options = parser.parse_args()
 
@@ -99,9 +98,7 @@ def main() -> None:
     if len(boxes) != len(paths):
         raise PoseError(f"--box must be given once for each image, {len(paths)} times, or not at all: {len(boxes)}.")
     predictor = PosePredictor(options.weights, runtime="keras")  # which alone shows its maps
-    people = [inspect(predictor, path, box) for path, box in zip(paths, boxes, strict=True)]
-    if options.joints == "lsp":
-        people = [restricted(person, LSP) for person in people]
+    people = [learned(inspect(predictor, path, box)) for path, box in zip(paths, boxes, strict=True)]
 
     written = save(figure_1(people), options.output / "figure_1")
     for person in people:
@@ -159,15 +156,15 @@ def answers(
     )  # fmt: skip
 
 
-def restricted(person: Answers, skeleton: Skeleton) -> Answers:
-    """The same answers for the joints of `skeleton` alone."""
+def learned(person: Answers) -> Answers:
+    """The same answers for the joints that the network has learned alone; LSP's with the limbs of its own skeleton."""
+    names = tuple(name for name, known in zip(person.skeleton.names, person.skeleton.known, strict=True) if known)
+    limbs = tuple(limb for limb in person.skeleton.limbs if {*limb} <= {*names})
+    skeleton = LSP if {*names} == {*LSP.names} else Skeleton(names, limbs)
 
     def chosen(values: np.ndarray, axis: int) -> np.ndarray:
         return reorder(values, person.skeleton, skeleton, axis=axis)
 
-    missing = [name for name in skeleton.names if name not in person.skeleton.names]
-    if missing:
-        raise PoseError(f"This network does not predict {', '.join(missing)}; choose --joints all.")
     return replace(
         person,
         skeleton=skeleton,

@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import keras
@@ -71,23 +72,26 @@ def test_the_aggregated_pose_is_the_networks_answer_at_its_place_in_the_photo(fo
     np.testing.assert_allclose(person.part_probability, expected.probability, atol=1e-6)
 
 
-def test_lsp_leaves_out_the_joints_that_it_does_not_annotate(folder):
+def test_joints_that_were_not_learned_are_left_out(folder):
     person = figures.inspect(PosePredictor(folder / "context.weights.h5"), folder / "photos" / "a.png")
-    shown = figures.restricted(person, LSP)
+    assert figures.learned(person).skeleton == PA16J
+    taught = replace(person, skeleton=replace(PA16J, learned=LSP.names))
+    shown = figures.learned(taught)
     knee, of_network = LSP.index("left_knee"), PA16J.index("left_knee")
+    assert shown.skeleton == LSP
     np.testing.assert_array_equal(shown.heatmaps[..., knee], person.heatmaps[..., of_network])
     np.testing.assert_array_equal(shown.context_pose[:, knee], person.context_pose[:, of_network])
     np.testing.assert_array_equal(shown.pose[knee], person.pose[of_network])
     assert shown.heatmaps.shape[-1] == shown.context_probability.shape[-1] == 14
 
 
-def test_a_joint_not_predicted_is_an_error(folder):
+def test_limbs_are_between_learned_joints():
+    skeleton = replace(PA16J, learned=("neck", "head", "left_knee"))
+    maps = np.zeros((4, 4, 16), np.float32)
     person = figures.answers(
-        np.zeros((4, 4, 2), np.float32), None, name="x", photo=PHOTO, extent=SQUARE, skeleton=PAIR, grid="paper",
-        alpha=0.8,
-    )  # fmt: skip
-    with pytest.raises(PoseError, match="does not predict right_ankle"):
-        figures.restricted(person, LSP)
+        maps, None, name="x", photo=PHOTO, extent=SQUARE, skeleton=skeleton, grid="paper", alpha=0.8
+    )
+    assert figures.learned(person).skeleton == Skeleton(("neck", "head", "left_knee"), (("neck", "head"),))
 
 
 @pytest.mark.parametrize(
@@ -126,7 +130,7 @@ def test_command_writes_every_figure_as_pdf_with_text_and_as_png(folder, tmp_pat
 
 def test_without_context_there_is_no_figure_5(folder, tmp_path, monkeypatch, capsys):
     weights, photo = folder / "plain.weights.h5", folder / "photos" / "a.png"
-    _command(monkeypatch, "--weights", weights, "--images", photo, "--joints", "lsp", "--output", tmp_path)
+    _command(monkeypatch, "--weights", weights, "--images", photo, "--output", tmp_path)
     assert not list(tmp_path.glob("figure_5*")) and (tmp_path / "figure_4_a.pdf").exists()
     assert "No figure 5" in capsys.readouterr().out
 
